@@ -1,0 +1,79 @@
+// The problem structs: everything that a kernel may know about a call, and nothing of torch.
+//
+// Letters are the field's: N batch, C in_channels, H x W input plane, K out_channels, R x S kernel
+// window, P x Q output plane. Strides count elements, not bytes, and may be anything torch can
+// express: zero (expanded), permuted, not dense. A problem that reaches a kernel has been through
+// validate.h.
+#pragma once
+
+#include <cstdint>
+
+namespace fastconv {
+
+enum class DType : uint8_t { f32, f64, bf16, f16 };
+
+constexpr int64_t size_of(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return 8;
+    case DType::f32:
+      return 4;
+    case DType::bf16:
+    case DType::f16:
+      return 2;
+  }
+  return 0;
+}
+
+constexpr const char* name_of(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return "float32";
+    case DType::f64:
+      return "float64";
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f16:
+      return "float16";
+  }
+  return "unknown";
+}
+
+struct Extent2 {
+  int64_t h, w;
+};
+
+// Element strides of a 4-D tensor. For a weight [K, C/groups, R, S] read them as (k, c, r, s).
+struct Strides4 {
+  int64_t n, c, h, w;
+};
+
+// One convolution in all its directions: fprop reads input and weight and writes output, dgrad
+// reads output and weight and writes input, wgrad reads input and output and writes weight.
+// "input", "weight" and "output" name the three tensors by their place in the forward pass,
+// whichever of them holds a gradient.
+struct Conv2dProblem {
+  DType dtype;
+  int64_t N, C, H, W;
+  int64_t K, R, S;
+  int64_t P, Q;
+  int64_t groups;
+  Extent2 stride, dilation;
+  Extent2 pad;  // before the first row and column; what lies after the last follows from P and Q
+  Strides4 input, weight, output;
+
+  constexpr int64_t group_in_channels() const { return C / groups; }
+  constexpr int64_t group_out_channels() const { return K / groups; }
+};
+
+// One max pooling. indices, where there are any, lie exactly like output (same strides), as int64
+// into H x W.
+struct Pool2dProblem {
+  DType dtype;
+  int64_t N, C, H, W;
+  int64_t P, Q;
+  Extent2 kernel, stride, pad, dilation;
+  Strides4 input, output;
+};
+
+}  // namespace fastconv
