@@ -1,0 +1,23 @@
+// The dispatcher of max_pool2d: best first, the reference last. A new algorithm is a new file and a
+// line here.
+#include "cpu/max_pool2d/algorithms.h"
+
+#include "cpu/max_pool2d/entries.h"
+
+namespace fastconv::cpu {
+namespace {
+
+constexpr const MaxPool2dAlgorithm* kForward[] = {
+    &max_pool2d_forward_reference,
+};
+
+constexpr const MaxPool2dAlgorithm* kBackward[] = {
+    &max_pool2d_backward_reference,
+};
+
+}  // namespace
+
+MaxPool2dList max_pool2d_forward_algorithms() { return kForward; }
+MaxPool2dList max_pool2d_backward_algorithms() { return kBackward; }
+
+}  // namespace fastconv::cpu

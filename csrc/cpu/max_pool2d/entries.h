@@ -1,0 +1,12 @@
+// Every max_pool2d algorithm by the name of its entry; each is defined in the file that implements
+// it.
+#pragma once
+
+#include "cpu/max_pool2d/algorithms.h"
+
+namespace fastconv::cpu {
+
+extern const MaxPool2dAlgorithm max_pool2d_forward_reference;
+extern const MaxPool2dAlgorithm max_pool2d_backward_reference;
+
+}  // namespace fastconv::cpu
