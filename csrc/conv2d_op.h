@@ -1,0 +1,31 @@
+// The conv2d operators as C++ functions. padding takes one value, two (h, w) or four (top, bottom,
+// left, right); `algorithm` holds the names in force from use_algorithm(), comma separated. All
+// throw std::runtime_error on bad input.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "torch_adapter.h"
+
+namespace fastconv {
+
+Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+              const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+              const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm);
+
+Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
+                         const std::vector<int64_t>& input_size, const std::vector<int64_t>& stride,
+                         const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
+                         int64_t groups, bool channels_last, const std::string& algorithm);
+
+Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
+                          const std::vector<int64_t>& weight_size,
+                          const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+                          const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
+                          const std::string& algorithm);
+
+Tensor conv2d_grad_bias(const Tensor& grad_output);
+
+}  // namespace fastconv

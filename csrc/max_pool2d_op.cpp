@@ -1,0 +1,97 @@
+// The max_pool2d operators on the CPU: torch tensors in, a validated problem, an algorithm from the
+// list.
+#include "max_pool2d_op.h"
+
+#include "cpu/max_pool2d/algorithms.h"
+#include "message.h"
+#include "run_algorithm.h"
+
+namespace fastconv {
+namespace {
+
+struct Pooled {
+  Tensor values;
+  std::optional<Tensor> indices;
+};
+
+Pooled forward(const Tensor& input, const Pool2dParams& params, bool with_indices,
+               const std::string& algorithm) {
+  require_dense_cpu(input, "input");
+  const Shape shape(input);
+  Pool2dProblem problem =
+      max_pool2d_problem(require_dtype(input, "max_pool2d"), shape.sizes, params);
+
+  const int64_t all_sizes[] = {problem.N, problem.C, problem.P, problem.Q};
+  const Sizes sizes = Sizes(all_sizes).last(shape.sizes.size());
+  const bool channels_last = suggests_channels_last(shape);
+  Pooled pooled{empty_tensor(sizes, input.scalar_type(), channels_last), std::nullopt};
+  if (with_indices) pooled.indices = empty_tensor(sizes, ScalarType::Long, channels_last);
+  problem.input = strides_of(shape);
+  problem.output = strides_of(Shape(pooled.values));
+
+  cpu::MaxPool2dTensors tensors;
+  tensors.input = const_cast<void*>(input.const_data_ptr());
+  tensors.output = pooled.values.mutable_data_ptr();
+  if (with_indices) tensors.indices = static_cast<int64_t*>(pooled.indices->mutable_data_ptr());
+  const double comparisons = static_cast<double>(pooled.values.numel()) *
+                             static_cast<double>(problem.kernel.h) *
+                             static_cast<double>(problem.kernel.w);
+  run_algorithm(cpu::max_pool2d_forward_algorithms(), problem, tensors, algorithm, comparisons);
+  return pooled;
+}
+
+}  // namespace
+
+Tensor max_pool2d(const Tensor& input, const std::vector<int64_t>& kernel_size,
+                  const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+                  const std::vector<int64_t>& dilation, bool ceil_mode,
+                  const std::string& algorithm) {
+  return forward(input, {kernel_size, stride, padding, dilation, ceil_mode}, false, algorithm)
+      .values;
+}
+
+std::tuple<Tensor, Tensor> max_pool2d_with_indices(const Tensor& input,
+                                                   const std::vector<int64_t>& kernel_size,
+                                                   const std::vector<int64_t>& stride,
+                                                   const std::vector<int64_t>& padding,
+                                                   const std::vector<int64_t>& dilation,
+                                                   bool ceil_mode, const std::string& algorithm) {
+  Pooled pooled =
+      forward(input, {kernel_size, stride, padding, dilation, ceil_mode}, true, algorithm);
+  return {pooled.values, *pooled.indices};
+}
+
+Tensor max_pool2d_backward(const Tensor& grad_output, const Tensor& indices,
+                           const std::vector<int64_t>& input_size, bool channels_last,
+                           const std::string& algorithm) {
+  require_dense_cpu(grad_output, "grad_output");
+  require_dense_cpu(indices, "indices");
+  require(indices.scalar_type() == ScalarType::Long, "Expected indices of dtype int64, but got ",
+          torch::headeronly::toString(indices.scalar_type()));
+  const DType dtype = require_dtype(grad_output, "max_pool2d_backward");
+  Pool2dProblem problem = max_pool2d_backward_problem(dtype, input_size, Shape(grad_output).sizes,
+                                                      Shape(indices).sizes);
+  const bool nhwc = channels_last && input_size.size() == 4;
+  // The kernels want indices to lie exactly like grad_output, and the forward's own always lie like
+  // its input.
+  const MemoryFormat format = nhwc ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
+  const Tensor grad = torch::stable::contiguous(grad_output, format);
+  const Tensor index = torch::stable::contiguous(indices, format);
+
+  Tensor grad_input = empty_tensor(input_size, grad_output.scalar_type(), nhwc);
+  problem.input = strides_of(Shape(grad_input));
+  problem.output = strides_of(Shape(grad));
+  bool index_out_of_range = false;
+  cpu::MaxPool2dTensors tensors;
+  tensors.input = grad_input.mutable_data_ptr();
+  tensors.output = const_cast<void*>(grad.const_data_ptr());
+  tensors.indices = const_cast<int64_t*>(static_cast<const int64_t*>(index.const_data_ptr()));
+  tensors.index_out_of_range = &index_out_of_range;
+  run_algorithm(cpu::max_pool2d_backward_algorithms(), problem, tensors, algorithm,
+                static_cast<double>(grad_output.numel()));
+  require(!index_out_of_range, "max_pool2d_backward: found an index outside the ", problem.H, " x ",
+          problem.W, " input plane");
+  return grad_input;
+}
+
+}  // namespace fastconv

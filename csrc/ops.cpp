@@ -1,0 +1,39 @@
+// The operators as torch sees them. Autograd, fakes and vmap are registered from Python
+// (fastconv/): the stable ABI has none of them in C++.
+#include "conv2d_op.h"
+#include "max_pool2d_op.h"
+
+STABLE_TORCH_LIBRARY(fastconv, m) {
+  m.def(
+      "conv2d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[2] stride=1, "
+      "SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1, str algorithm=\"\") -> Tensor");
+  m.def(
+      "conv2d_grad_input(Tensor grad_output, Tensor weight, SymInt[] input_size, "
+      "SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1, "
+      "bool channels_last=False, str algorithm=\"\") -> Tensor");
+  m.def(
+      "conv2d_grad_weight(Tensor grad_output, Tensor input, SymInt[] weight_size, "
+      "SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1, "
+      "bool channels_last=False, str algorithm=\"\") -> Tensor");
+  m.def("conv2d_grad_bias(Tensor grad_output) -> Tensor");
+  m.def(
+      "max_pool2d(Tensor input, SymInt[2] kernel_size, SymInt[2] stride=[], SymInt[2] padding=0, "
+      "SymInt[2] dilation=1, bool ceil_mode=False, str algorithm=\"\") -> Tensor");
+  m.def(
+      "max_pool2d_with_indices(Tensor input, SymInt[2] kernel_size, SymInt[2] stride=[], "
+      "SymInt[2] padding=0, SymInt[2] dilation=1, bool ceil_mode=False, str algorithm=\"\") "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] input_size, "
+      "bool channels_last=False, str algorithm=\"\") -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
+  m.impl("conv2d", TORCH_BOX(&fastconv::conv2d));
+  m.impl("conv2d_grad_input", TORCH_BOX(&fastconv::conv2d_grad_input));
+  m.impl("conv2d_grad_weight", TORCH_BOX(&fastconv::conv2d_grad_weight));
+  m.impl("conv2d_grad_bias", TORCH_BOX(&fastconv::conv2d_grad_bias));
+  m.impl("max_pool2d", TORCH_BOX(&fastconv::max_pool2d));
+  m.impl("max_pool2d_with_indices", TORCH_BOX(&fastconv::max_pool2d_with_indices));
+  m.impl("max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward));
+}

@@ -1,0 +1,98 @@
+#include "torch_adapter.h"
+
+#include <memory>
+
+#include "message.h"
+
+namespace fastconv {
+namespace {
+
+constexpr auto kCpu = torch::headeronly::DeviceType::CPU;
+
+void run_on_torch_pool(int64_t count, cpu::Parallel::Body body, void* context) {
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, context));
+}
+
+}  // namespace
+
+Shape::Shape(const Tensor& tensor) {
+  const auto size_list = tensor.sizes();
+  sizes = {size_list.data(), size_list.size()};
+  int64_t* stride_list;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_strides(tensor.get(), &stride_list));
+  strides = {stride_list, sizes.size()};
+}
+
+std::optional<DType> dtype_of(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float:
+      return DType::f32;
+    case ScalarType::Double:
+      return DType::f64;
+    case ScalarType::BFloat16:
+      return DType::bf16;
+    case ScalarType::Half:
+      return DType::f16;
+    default:
+      return std::nullopt;
+  }
+}
+
+void require_dense_cpu(const Tensor& tensor, const char* name) {
+  require(tensor.defined(), "Expected ", name, " to be a defined tensor");
+  require(tensor.layout() == torch::headeronly::Layout::Strided, "Expected ", name,
+          " to be a dense (strided) tensor");
+  require(tensor.device().type() == kCpu, "Expected all tensors to be on the same device, but ",
+          name, " is not on the CPU");
+}
+
+DType require_dtype(const Tensor& tensor, const char* op) {
+  const std::optional<DType> dtype = dtype_of(tensor.scalar_type());
+  require(dtype.has_value(), "fastconv::", op, " has no kernel for dtype ",
+          torch::headeronly::toString(tensor.scalar_type()));
+  return *dtype;
+}
+
+Strides4 strides_of(const Shape& shape) {
+  const Sizes s = shape.strides;
+  if (shape.batched()) return {s[0], s[1], s[2], s[3]};
+  return {0, s[0], s[1], s[2]};
+}
+
+bool suggests_channels_last(const Shape& shape) {
+  if (!shape.batched() || shape.strides[1] == 0) return false;
+  int64_t least = 0;
+  for (size_t d : {1, 3, 2, 0}) {
+    if (shape.sizes[d] == 0 || shape.strides[d] < least) return false;
+    // An N x 1 x 1 x 1 tensor whose strides are all alike says nothing.
+    if (d == 0 && least == shape.strides[1]) return false;
+    least = shape.strides[d];
+    if (shape.sizes[d] > 1) least *= shape.sizes[d];
+  }
+  return true;
+}
+
+Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last) {
+  return torch::stable::empty(
+      {sizes.data(), sizes.size()}, type, std::nullopt, torch::stable::Device(kCpu), std::nullopt,
+      channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+}
+
+Workspace::Workspace(int64_t bytes) {
+  if (bytes == 0) return;
+  constexpr int64_t kAlignment = 64;  // torch's CPU allocator gives no less, but promises nothing
+  const int64_t padded = bytes + kAlignment;
+  owner_ = torch::stable::empty({&padded, 1}, ScalarType::Byte);
+  void* start = owner_->mutable_data_ptr();
+  size_t space = static_cast<size_t>(padded);
+  data_ = static_cast<std::byte*>(std::align(kAlignment, static_cast<size_t>(bytes), start, space));
+}
+
+cpu::Parallel torch_pool(double operations) {
+  constexpr double kWorthWaking = 1 << 17;
+  const int threads =
+      operations < kWorthWaking ? 1 : static_cast<int>(torch::stable::get_num_threads());
+  return {run_on_torch_pool, threads};
+}
+
+}  // namespace fastconv
