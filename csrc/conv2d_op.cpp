@@ -38,11 +38,10 @@ void require_same_dtype(const Tensor& a, const char* a_name, const Tensor& b, co
           spelled(b_type), ") should be the same");
 }
 
-// Torch's rule for the layout of the output, except that a float64 convolution never is
-// channels_last there.
-bool output_is_channels_last(DType dtype, const Shape& input, const Shape& weight) {
-  if (dtype == DType::f64 || !input.batched()) return false;
-  return suggests_channels_last(input) || suggests_channels_last(weight);
+// Torch's rule for the layout of the output.
+bool output_is_channels_last(const Conv2dProblem& problem, const Shape& input,
+                             const Shape& weight) {
+  return problem.N > 0 && (suggests_channels_last(input) || suggests_channels_last(weight));
 }
 
 }  // namespace
@@ -66,7 +65,7 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Ten
 
   const int64_t sizes[] = {problem.N, problem.K, problem.P, problem.Q};
   Tensor output = empty_tensor(Sizes(sizes).last(input_shape.sizes.size()), input.scalar_type(),
-                               output_is_channels_last(dtype, input_shape, weight_shape));
+                               output_is_channels_last(problem, input_shape, weight_shape));
   problem.input = strides_of(input_shape);
   problem.weight = strides_of(weight_shape);
   problem.output = strides_of(Shape(output));
@@ -93,8 +92,7 @@ Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
                                          {stride, padding, dilation, groups});
   check_grad_output(problem, grad_shape.sizes, input_size.size() == 4);
 
-  Tensor grad_input =
-      empty_tensor(input_size, grad_output.scalar_type(), channels_last && input_size.size() == 4);
+  Tensor grad_input = empty_tensor(input_size, grad_output.scalar_type(), channels_last);
   problem.input = strides_of(Shape(grad_input));
   problem.weight = strides_of(weight_shape);
   problem.output = strides_of(grad_shape);

@@ -23,7 +23,7 @@ Pooled forward(const Tensor& input, const Pool2dParams& params, bool with_indice
 
   const int64_t all_sizes[] = {problem.N, problem.C, problem.P, problem.Q};
   const Sizes sizes = Sizes(all_sizes).last(shape.sizes.size());
-  const bool channels_last = suggests_channels_last(shape);
+  const bool channels_last = shape.batched() && suggests_channels_last(shape);
   Pooled pooled{empty_tensor(sizes, input.scalar_type(), channels_last), std::nullopt};
   if (with_indices) pooled.indices = empty_tensor(sizes, ScalarType::Long, channels_last);
   problem.input = strides_of(shape);

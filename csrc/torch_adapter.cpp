@@ -60,22 +60,33 @@ Strides4 strides_of(const Shape& shape) {
 }
 
 bool suggests_channels_last(const Shape& shape) {
-  if (!shape.batched() || shape.strides[1] == 0) return false;
+  const Sizes sizes = shape.sizes, s = shape.strides;
+  const size_t first = shape.batched() ? 1 : 0;
+  const int64_t extent[] = {shape.batched() ? sizes[0] : 1, sizes[first], sizes[first + 1],
+                            sizes[first + 2]};
+  const int64_t stride[] = {shape.batched() ? s[0] : s[0] * extent[1], s[first], s[first + 1],
+                            s[first + 2]};
+  if (stride[1] == 0) return false;
   int64_t least = 0;
   for (size_t d : {1, 3, 2, 0}) {
-    if (shape.sizes[d] == 0 || shape.strides[d] < least) return false;
+    if (extent[d] == 0 || stride[d] < least) return false;
     // An N x 1 x 1 x 1 tensor whose strides are all alike says nothing.
-    if (d == 0 && least == shape.strides[1]) return false;
-    least = shape.strides[d];
-    if (shape.sizes[d] > 1) least *= shape.sizes[d];
+    if (d == 0 && least == stride[1]) return false;
+    least = stride[d];
+    if (extent[d] > 1) least *= extent[d];
   }
   return true;
 }
 
 Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last) {
-  return torch::stable::empty(
-      {sizes.data(), sizes.size()}, type, std::nullopt, torch::stable::Device(kCpu), std::nullopt,
-      channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+  const auto empty = [&](Sizes shape, MemoryFormat format) {
+    return torch::stable::empty({shape.data(), shape.size()}, type, std::nullopt,
+                                torch::stable::Device(kCpu), std::nullopt, format);
+  };
+  if (!channels_last) return empty(sizes, MemoryFormat::Contiguous);
+  if (sizes.size() == 4) return empty(sizes, MemoryFormat::ChannelsLast);
+  const int64_t batch_of_one[] = {1, sizes[0], sizes[1], sizes[2]};
+  return torch::stable::squeeze(empty(batch_of_one, MemoryFormat::ChannelsLast), 0);
 }
 
 Workspace::Workspace(int64_t bytes) {
