@@ -62,6 +62,7 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Ten
   Conv2dProblem problem = conv2d_problem(dtype, input_shape.sizes, weight_shape.sizes,
                                          bias_shape ? &bias_shape->sizes : nullptr,
                                          {stride, padding, dilation, groups});
+  require_same_dtype(input, "Input", weight, "weight");
 
   const int64_t sizes[] = {problem.N, problem.K, problem.P, problem.Q};
   Tensor output = empty_tensor(Sizes(sizes).last(input_shape.sizes.size()), input.scalar_type(),
