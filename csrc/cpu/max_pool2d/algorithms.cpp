@@ -8,6 +8,11 @@ namespace fastconv::cpu {
 namespace {
 
 constexpr const MaxPool2dAlgorithm* kForward[] = {
+#if defined(__x86_64__)
+    &max_pool2d_forward_rows_avx512, &max_pool2d_forward_channels_avx512,
+    &max_pool2d_forward_rows_avx2,   &max_pool2d_forward_channels_avx2,
+#endif
+    &max_pool2d_forward_rows_scalar, &max_pool2d_forward_channels_scalar,
     &max_pool2d_forward_reference,
 };
 

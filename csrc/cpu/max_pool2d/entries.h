@@ -7,6 +7,16 @@
 namespace fastconv::cpu {
 
 extern const MaxPool2dAlgorithm max_pool2d_forward_reference;
+extern const MaxPool2dAlgorithm max_pool2d_forward_rows_scalar;
+extern const MaxPool2dAlgorithm max_pool2d_forward_channels_scalar;
+
 extern const MaxPool2dAlgorithm max_pool2d_backward_reference;
+
+#if defined(__x86_64__)
+extern const MaxPool2dAlgorithm max_pool2d_forward_rows_avx2;
+extern const MaxPool2dAlgorithm max_pool2d_forward_rows_avx512;
+extern const MaxPool2dAlgorithm max_pool2d_forward_channels_avx2;
+extern const MaxPool2dAlgorithm max_pool2d_forward_channels_avx512;
+#endif
 
 }  // namespace fastconv::cpu

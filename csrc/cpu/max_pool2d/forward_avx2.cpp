@@ -1,0 +1,35 @@
+// Forward max pooling in AVX2. The pragma stands below every header that other files use too, and
+// what stands below it is in anonymous namespaces, so that no AVX2 code can be linked into the
+// baseline.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "cpu/dispatch_dtype.h"
+#include "cpu/max_pool2d/entries.h"
+#include "cpu/max_pool2d/tasks.h"
+#include "cpu/max_pool2d/window.h"
+
+#pragma GCC target("avx2,fma,f16c")
+
+#include "cpu/max_pool2d/forward_channels.h"
+#include "cpu/max_pool2d/forward_rows.h"
+#include "cpu/max_pool2d/vectors_avx2.h"
+
+namespace fastconv::cpu {
+
+const MaxPool2dAlgorithm max_pool2d_forward_rows_avx2 =
+    forward_rows_algorithm<Avx2Vectors>("max_pool2d_forward_rows_avx2");
+const MaxPool2dAlgorithm max_pool2d_forward_channels_avx2 =
+    forward_channels_algorithm<Avx2Vectors>("max_pool2d_forward_channels_avx2");
+
+}  // namespace fastconv::cpu
+
+#endif

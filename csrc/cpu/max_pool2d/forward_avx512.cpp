@@ -1,0 +1,40 @@
+// Forward max pooling in AVX-512. The pragma stands below every header that other files use too,
+// and what stands below it is in anonymous namespaces, so that no AVX-512 code can be linked into
+// the baseline.
+#if defined(__x86_64__)
+
+// GCC 12 takes the undefined operands inside its own AVX-512 intrinsics for a mistake of ours (GCC
+// bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "cpu/dispatch_dtype.h"
+#include "cpu/max_pool2d/entries.h"
+#include "cpu/max_pool2d/tasks.h"
+#include "cpu/max_pool2d/window.h"
+
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
+
+#include "cpu/max_pool2d/forward_channels.h"
+#include "cpu/max_pool2d/forward_rows.h"
+#include "cpu/max_pool2d/vectors_avx512.h"
+
+namespace fastconv::cpu {
+
+const MaxPool2dAlgorithm max_pool2d_forward_rows_avx512 =
+    forward_rows_algorithm<Avx512Vectors>("max_pool2d_forward_rows_avx512");
+const MaxPool2dAlgorithm max_pool2d_forward_channels_avx512 =
+    forward_channels_algorithm<Avx512Vectors>("max_pool2d_forward_channels_avx512");
+
+}  // namespace fastconv::cpu
+
+#endif

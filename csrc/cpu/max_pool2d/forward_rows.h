@@ -1,0 +1,340 @@
+// Forward pooling with vectors along the output row, for tensors whose output rows are contiguous
+// (NCHW and the like).
+//
+// A window is reduced in two steps, along the row and then across the rows, in that order because
+// the first of equal cells, counted row by row, then wins as it does in the definition:
+// - each row that some window needs is staged once: widened to float, padded with -inf, and dealt
+//   out so that every tap of the window is a contiguous load (even and odd columns apart at stride
+//   2, one copy for each tap at larger strides), then reduced to its row maxima;
+// - the maxima live in a ring of as many rows as a window spans, so that overlapping windows share
+//   them; an output row is the maximum over rows of the ring.
+// Indices travel in lanes as wide as the values. 32-bit ones are exact modulo 2^32, and what is
+// stored is their distance from the window's first row, so that planes may be larger than 2^31.
+//
+// Include this below a `#pragma GCC target`, with its own includes already included above it.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "cpu/dispatch_dtype.h"
+#include "cpu/max_pool2d/algorithms.h"
+#include "cpu/max_pool2d/tasks.h"
+#include "cpu/max_pool2d/vector_order.h"
+#include "cpu/max_pool2d/window.h"
+
+namespace fastconv::cpu {
+namespace {
+
+constexpr int64_t kCacheLine = 64;
+
+constexpr int64_t round_up(int64_t x, int64_t multiple) {
+  return (x + multiple - 1) / multiple * multiple;
+}
+
+// Where a task keeps what in its workspace; lengths count elements, which are as wide as indices.
+template <class V>
+struct RowLayout {
+  explicit RowLayout(const Pool2dProblem& p) {
+    constexpr int64_t kLine = kCacheLine / static_cast<int64_t>(sizeof(typename V::Element));
+    const bool by_phase = p.stride.w <= 2;
+    pitch = round_up(p.Q, kLine);
+    // Whole vectors are stored, so that a phase needs room for one vector beyond its last column.
+    const int64_t last_tap = (p.kernel.w - 1) * p.dilation.w;
+    copy_pitch = by_phase ? round_up(std::max(pitch + last_tap / p.stride.w,
+                                              (p.W + p.pad.w) / p.stride.w + 1 + V::kLanes),
+                                     kLine)
+                          : pitch;
+    copies = by_phase ? p.stride.w : p.kernel.w;
+    const int64_t span = std::min((p.kernel.h - 1) * p.dilation.h + 1, p.H);
+    ring = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(span)));
+  }
+
+  int64_t elements() const { return copies * copy_pitch + 2 * (ring + 1) * pitch; }
+  int64_t bytes(const Pool2dProblem& p) const {
+    return round_up(elements() * static_cast<int64_t>(sizeof(typename V::Element)), kCacheLine) +
+           round_up((ring + p.kernel.h + p.kernel.w) * static_cast<int64_t>(sizeof(int64_t)),
+                    kCacheLine);
+  }
+
+  int64_t pitch;       // of a row of maxima
+  int64_t copy_pitch;  // of a phase or a tap's copy of the staged row
+  int64_t copies;
+  int64_t ring;  // rows of maxima, a power of two
+};
+
+template <class V, class T, bool kWithIndices>
+class RowPool {
+  using Element = typename V::Element;
+  using Index = typename V::Index;
+  using Vector = typename V::Vector;
+  using Indices = typename V::Indices;
+  static_assert(sizeof(Element) == sizeof(Index));
+  static constexpr int64_t kLanes = V::kLanes;
+
+ public:
+  RowPool(const Pool2dProblem& problem, const MaxPool2dTensors& tensors, std::byte* workspace)
+      : p_(problem), t_(tensors), layout_(problem) {
+    staged_ = reinterpret_cast<Element*>(workspace);
+    maxima_ = staged_ + layout_.copies * layout_.copy_pitch;
+    indices_ = reinterpret_cast<Index*>(maxima_ + layout_.ring * layout_.pitch);
+    first_tap_ = indices_ + layout_.ring * layout_.pitch;
+    first_cell_ = first_tap_ + layout_.pitch;
+    rows_in_ring_ = reinterpret_cast<int64_t*>(workspace + layout_.bytes(p_)) -
+                    (layout_.ring + p_.kernel.h + p_.kernel.w);
+    window_rows_ = rows_in_ring_ + layout_.ring;
+    taps_ = window_rows_ + p_.kernel.h;
+
+    std::fill_n(staged_, layout_.copies * layout_.copy_pitch,
+                -std::numeric_limits<Element>::infinity());
+    for (int64_t q = 0; q < layout_.pitch; ++q) {
+      const WindowAxis axis = window_w(std::min(q, p_.Q - 1));
+      const int64_t start = q * p_.stride.w - p_.pad.w;
+      first_tap_[q] = static_cast<Index>(start);
+      first_cell_[q] = static_cast<Index>(axis.fallback - start);
+    }
+    for (int64_t s = 0; s < p_.kernel.w; ++s) {
+      const int64_t column = s * p_.dilation.w;
+      taps_[s] = p_.stride.w > 2 ? s * layout_.copy_pitch : place_of_column(column);
+    }
+  }
+
+  // Output rows counted through all planes.
+  void run(Share rows) {
+    int64_t n = rows.begin / p_.P / p_.C, c = rows.begin / p_.P % p_.C, op = rows.begin % p_.P;
+    forget_rows();
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      pool_row(n, c, op);
+      if (++op < p_.P) continue;
+      op = 0;
+      forget_rows();
+      if (++c < p_.C) continue;
+      c = 0;
+      ++n;
+    }
+  }
+
+ private:
+  WindowAxis window_w(int64_t q) const {
+    return window_axis(q, p_.W, p_.kernel.w, p_.stride.w, p_.pad.w, p_.dilation.w);
+  }
+
+  // Where a staged row split by phase keeps a column, counted from the start of the padding.
+  int64_t place_of_column(int64_t column) const {
+    return p_.stride.w == 1 ? column : column % 2 * layout_.copy_pitch + column / 2;
+  }
+
+  void forget_rows() { std::fill_n(rows_in_ring_, layout_.ring, int64_t{-1}); }
+
+  void pool_row(int64_t n, int64_t c, int64_t op) {
+    const WindowAxis h = window_axis(op, p_.H, p_.kernel.h, p_.stride.h, p_.pad.h, p_.dilation.h);
+    const T* plane = static_cast<const T*>(t_.input) + n * p_.input.n + c * p_.input.c;
+    int64_t count = 0;
+    for (int64_t ih = h.first; ih < h.end; ih += p_.dilation.h) {
+      const int64_t slot = ih & (layout_.ring - 1);
+      window_rows_[count++] = slot * layout_.pitch;
+      if (rows_in_ring_[slot] == ih) continue;
+      rows_in_ring_[slot] = ih;
+      stage(plane + ih * p_.input.h);
+      reduce_staged(ih, slot);
+    }
+    const int64_t output = n * p_.output.n + c * p_.output.c + op * p_.output.h;
+    if (count == 0) {
+      fill_padding(h.fallback, output);
+    } else {
+      reduce_window(count, h.fallback, output);
+    }
+  }
+
+  void stage(const T* row) {
+    if (p_.input.w == 1 && p_.stride.w == 1) {
+      stage_contiguous(row);
+    } else if (p_.input.w == 1 && p_.stride.w == 2) {
+      stage_by_phase(row);
+    } else if (p_.stride.w <= 2) {
+      for (int64_t w = 0; w < p_.W; ++w) {
+        staged_[place_of_column(w + p_.pad.w)] = Storage<T>::load(row[w * p_.input.w]);
+      }
+    } else {
+      stage_by_tap(row);
+    }
+  }
+
+  void stage_contiguous(const T* row) {
+    Element* to = staged_ + p_.pad.w;
+    const int64_t columns = p_.W;
+    for (int64_t w = 0; w < columns; w += kLanes) {
+      V::store(to + w, V::load_first(row + w, columns - w));
+    }
+  }
+
+  void stage_by_phase(const T* row) {
+    Element* even = staged_ + place_of_column(p_.pad.w);
+    Element* odd = staged_ + place_of_column(p_.pad.w + 1);
+    const int64_t columns = p_.W;
+    for (int64_t w = 0; w < columns; w += 2 * kLanes) {
+      const Vector a = V::load_first(row + w, columns - w);
+      const Vector b = columns - w > kLanes ? V::load_first(row + w + kLanes, columns - w - kLanes)
+                                            : V::lowest();
+      Vector evens, odds;
+      V::split_pairs(a, b, evens, odds);
+      V::store(even + w / 2, evens);
+      V::store(odd + w / 2, odds);
+    }
+  }
+
+  void stage_by_tap(const T* row) {
+    for (int64_t s = 0; s < p_.kernel.w; ++s) {
+      Element* to = staged_ + taps_[s];
+      for (int64_t q = 0; q < p_.Q; ++q) {
+        const int64_t w = q * p_.stride.w + s * p_.dilation.w - p_.pad.w;
+        if (w >= 0 && w < p_.W) to[q] = Storage<T>::load(row[w * p_.input.w]);
+      }
+    }
+  }
+
+  void reduce_staged(int64_t ih, int64_t slot) {
+    switch (p_.kernel.w) {
+      case 2:
+        return reduce_taps<2>(ih, slot);
+      case 3:
+        return reduce_taps<3>(ih, slot);
+      case 5:
+        return reduce_taps<5>(ih, slot);
+      default:
+        return reduce_taps<0>(ih, slot);
+    }
+  }
+
+  // kTaps is the kernel's width where it is known at compile time. Members are read into locals,
+  // here and below, because a store of a vector might for all the compiler knows change them.
+  template <int kTaps>
+  void reduce_taps(int64_t ih, int64_t slot) {
+    Element* maxima = maxima_ + slot * layout_.pitch;
+    Index* indices = indices_ + slot * layout_.pitch;
+    const Index* first_tap = first_tap_;
+    const Index* first_cell = first_cell_;
+    const Element* staged = staged_;
+    const int64_t* taps = taps_;
+    const int64_t columns = p_.Q, dilation = p_.dilation.w;
+    const int64_t tap_count = kTaps == 0 ? p_.kernel.w : kTaps;
+    const Indices row_start = V::splat(ih * p_.W);
+    for (int64_t q = 0; q < columns; q += kLanes) {
+      Vector best = V::load(staged + taps[0] + q);
+      Indices column = V::load_indices(first_cell + q);
+      for (int64_t s = 1; s < tap_count; ++s) {
+        take_larger<V, kWithIndices>(V::load(staged + taps[s] + q), V::splat(s * dilation), best,
+                                     column);
+      }
+      V::store(maxima + q, best);
+      if constexpr (kWithIndices) {
+        const Indices start = V::add(row_start, V::load_indices(first_tap + q));
+        V::store_indices(indices + q, V::add(start, column));
+      }
+    }
+  }
+
+  void reduce_window(int64_t row_count, int64_t first_row, int64_t output_offset) {
+    T* output = static_cast<T*>(t_.output) + output_offset;
+    int64_t* output_indices = t_.indices + output_offset;
+    const Element* maxima = maxima_;
+    const Index* indices = indices_;
+    const int64_t* rows = window_rows_;
+    const int64_t columns = p_.Q, base = first_row * p_.W;
+    for (int64_t q = 0; q < columns; q += kLanes) {
+      Vector best = V::load(maxima + rows[0] + q);
+      Indices index = V::load_indices(indices + rows[0] + q);
+      for (int64_t r = 1; r < row_count; ++r) {
+        take_larger<V, kWithIndices>(V::load(maxima + rows[r] + q),
+                                     V::load_indices(indices + rows[r] + q), best, index);
+      }
+      V::store_first(output + q, best, columns - q);
+      if constexpr (kWithIndices) {
+        V::store_wide_first(output_indices + q, index, base, columns - q);
+      }
+    }
+  }
+
+  // Windows without a row inside the plane.
+  void fill_padding(int64_t row, int64_t output_offset) {
+    for (int64_t q = 0; q < p_.Q; ++q) {
+      static_cast<T*>(t_.output)[output_offset + q] =
+          Storage<T>::store(-std::numeric_limits<Element>::infinity());
+      if (t_.indices != nullptr) {
+        t_.indices[output_offset + q] = row * p_.W + window_w(q).fallback;
+      }
+    }
+  }
+
+  const Pool2dProblem& p_;
+  const MaxPool2dTensors& t_;
+  const RowLayout<V> layout_;
+  Element* staged_;
+  Element* maxima_;        // the ring
+  Index* indices_;         // of the ring's maxima, into the plane
+  Index* first_tap_;       // for each output column, the column of tap 0, maybe in the padding
+  Index* first_cell_;      // and how far behind it the first cell inside the plane lies
+  int64_t* rows_in_ring_;  // which row of the plane each slot of the ring holds, or -1
+  int64_t* window_rows_;   // where in the ring the rows of the present window start
+  int64_t* taps_;          // where in the staged row each tap of output column 0 lies
+};
+
+inline int64_t row_tasks(const Pool2dProblem& p, int threads) {
+  return std::min(task_count(p.N * p.C * p.H * p.W, threads),
+                  std::max<int64_t>(p.N * p.C * p.P, 1));
+}
+
+template <class V, class T>
+void forward_rows(const Pool2dProblem& p, const MaxPool2dTensors& t, std::byte* workspace,
+                  const Parallel& parallel) {
+  const int64_t rows = p.N * p.C * p.P;
+  if (rows == 0 || p.Q == 0) return;
+  const int64_t tasks = row_tasks(p, parallel.threads());
+  const int64_t bytes = RowLayout<V>(p).bytes(p);
+  parallel.for_each(tasks, [&](int64_t task) {
+    const Share share = share_of(rows, task, tasks);
+    std::byte* own = workspace + task * bytes;
+    if (t.indices != nullptr) {
+      RowPool<V, T, true>(p, t, own).run(share);
+    } else {
+      RowPool<V, T, false>(p, t, own).run(share);
+    }
+  });
+}
+
+const char* reject_rows(const Pool2dProblem& p) {
+  if (p.output.w != 1) return "output rows are not contiguous";
+  return reject_wide_windows(p);
+}
+
+template <class Vectors>
+int64_t forward_rows_workspace(const Pool2dProblem& p, int threads) {
+  const int64_t bytes = p.dtype == DType::f64 ? RowLayout<typename Vectors::Double>(p).bytes(p)
+                                              : RowLayout<typename Vectors::Float>(p).bytes(p);
+  return row_tasks(p, threads) * bytes;
+}
+
+template <class Vectors>
+void run_forward_rows(const Pool2dProblem& p, const MaxPool2dTensors& t, std::byte* workspace,
+                      const Parallel& parallel) {
+  dispatch_dtype(p.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    forward_rows<typename Vectors::template For<T>, T>(p, t, workspace, parallel);
+  });
+}
+
+template <class Vectors>
+constexpr MaxPool2dAlgorithm forward_rows_algorithm(const char* name) {
+  return {{name, "max_pool2d", "forward", Vectors::kIsa, kAllDTypes, 0.0,
+           "vectors along the output row, rows before columns, row maxima shared between windows; "
+           "workspace: the row maxima that a window spans, for each thread"},
+          reject_rows,
+          forward_rows_workspace<Vectors>,
+          run_forward_rows<Vectors>};
+}
+
+}  // namespace
+}  // namespace fastconv::cpu
