@@ -8,14 +8,29 @@ namespace fastconv::cpu {
 namespace {
 
 constexpr const Conv2dAlgorithm* kFprop[] = {
+#if defined(__x86_64__)
+    &conv2d_fprop_im2col_gemm_avx512,
+    &conv2d_fprop_im2col_gemm_avx2,
+#endif
+    &conv2d_fprop_im2col_gemm_scalar,
     &conv2d_fprop_reference,
 };
 
 constexpr const Conv2dAlgorithm* kDgrad[] = {
+#if defined(__x86_64__)
+    &conv2d_dgrad_im2col_gemm_avx512,
+    &conv2d_dgrad_im2col_gemm_avx2,
+#endif
+    &conv2d_dgrad_im2col_gemm_scalar,
     &conv2d_dgrad_reference,
 };
 
 constexpr const Conv2dAlgorithm* kWgrad[] = {
+#if defined(__x86_64__)
+    &conv2d_wgrad_im2col_gemm_avx512,
+    &conv2d_wgrad_im2col_gemm_avx2,
+#endif
+    &conv2d_wgrad_im2col_gemm_scalar,
     &conv2d_wgrad_reference,
 };
 

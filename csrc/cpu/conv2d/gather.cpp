@@ -1,0 +1,99 @@
+#include "cpu/conv2d/gather.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace fastconv::cpu {
+namespace {
+
+void choose_layout(Gather& g) {
+  Im2col& x = g.x;
+  const int64_t pixel_stride = x.grid_w > 1 ? g.y.w : x.grid_h > 1 ? g.y.h : g.y.n;
+  g.pixels_are_columns = !(g.y.c == 1 && g.filters > 1 && pixel_stride != 1);
+  g.x_channels_inner = reads_best_along_channels(x);
+  g.weight_filters_inner = g.weight.filter_stride == 1 && g.filters > 1;
+  x.channel_innermost = g.x_channels_inner || (g.weight.channel_stride == 1 && x.taps() > 1);
+}
+
+// Non-negative remainder.
+int64_t modulo(int64_t a, int64_t b) { return (a % b + b) % b; }
+
+bool has_empty_residue(int64_t extent, int64_t kernel, int64_t stride, int64_t pad,
+                       int64_t dilation) {
+  for (int64_t a = 0; a < std::min(stride, extent); ++a) {
+    if (dgrad_taps(a, kernel, stride, pad, dilation).count == 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Gather fprop_gather(const Conv2dProblem& p) {
+  Gather g{};
+  g.x = {p.N,
+         p.group_in_channels(),
+         p.P,
+         p.Q,
+         p.H,
+         p.W,
+         p.stride,
+         {p.R, -p.pad.h, p.dilation.h, 0, 1},
+         {p.S, -p.pad.w, p.dilation.w, 0, 1},
+         p.input,
+         false};
+  g.weight = {p.weight.n, p.weight.c, p.weight.h, p.weight.w};
+  g.groups = p.groups;
+  g.filters = p.group_out_channels();
+  g.y = p.output;
+  g.x_group = p.group_in_channels() * p.input.c;
+  g.w_group = p.group_out_channels() * p.weight.n;
+  g.y_group = p.group_out_channels() * p.output.c;
+  choose_layout(g);
+  return g;
+}
+
+Taps dgrad_taps(int64_t residue, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+  // residue + pad - r * dilation = 0 (mod stride) has a solution every `every` taps, or none.
+  const int64_t every = stride / std::gcd(stride, dilation);
+  for (int64_t r = 0; r < std::min(every, kernel); ++r) {
+    const int64_t reach = residue + pad - r * dilation;
+    if (modulo(reach, stride) != 0) continue;
+    const int64_t count = (kernel - 1 - r) / every + 1;
+    // Formed only where there is a second tap: a lone tap's dilation may be any number.
+    const int64_t offset_step = count > 1 ? -(dilation * every / stride) : 0;
+    return {count, reach / stride, offset_step, r, every};
+  }
+  return {0, 0, 0, 0, 0};
+}
+
+Gather dgrad_gather(const Conv2dProblem& p, int64_t a, int64_t b) {
+  Gather g{};
+  g.x = {p.N,
+         p.group_out_channels(),
+         (p.H - a + p.stride.h - 1) / p.stride.h,
+         (p.W - b + p.stride.w - 1) / p.stride.w,
+         p.P,
+         p.Q,
+         {1, 1},
+         dgrad_taps(a, p.R, p.stride.h, p.pad.h, p.dilation.h),
+         dgrad_taps(b, p.S, p.stride.w, p.pad.w, p.dilation.w),
+         p.output,
+         false};
+  g.weight = {p.weight.c, p.weight.n, p.weight.h, p.weight.w};
+  g.groups = p.groups;
+  g.filters = p.group_in_channels();
+  g.y = {p.input.n, p.input.c, p.input.h * p.stride.h, p.input.w * p.stride.w};
+  g.y_offset = a * p.input.h + b * p.input.w;
+  g.x_group = p.group_out_channels() * p.output.c;
+  g.w_group = p.group_out_channels() * p.weight.n;
+  g.y_group = p.group_in_channels() * p.input.c;
+  choose_layout(g);
+  return g;
+}
+
+bool dgrad_has_holes(const Conv2dProblem& p) {
+  return has_empty_residue(p.H, p.R, p.stride.h, p.pad.h, p.dilation.h) ||
+         has_empty_residue(p.W, p.S, p.stride.w, p.pad.w, p.dilation.w);
+}
+
+}  // namespace fastconv::cpu

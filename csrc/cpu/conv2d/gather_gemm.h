@@ -1,0 +1,158 @@
+// fprop and dgrad by GEMM, im2col done inside the packing. To be included under an instruction
+// set's pragma.
+#pragma once
+
+#include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/pack_sources.h"
+#include "cpu/conv2d/partition.h"
+#include "cpu/conv2d/store_rows.h"
+#include "cpu/conv2d/worker_pool.h"
+#include "cpu/gemm/frame.h"
+#include "cpu/workspace.h"
+
+namespace fastconv::cpu {
+
+template <class Target, class T>
+class GatherGemm {
+ public:
+  using Accumulator = typename Storage<T>::Accumulator;
+  using Shape = GemmShape<Target::kIsa, Accumulator>;
+
+  GatherGemm(const Gather& gather, int threads) : gather_(gather), pixels_(gather.x.pixels()) {
+    const bool wide = gather.pixels_are_columns;
+    partition_ = partition_c(wide ? gather.filters : pixels_, wide ? pixels_ : gather.filters,
+                             Shape::kTileColumns, Shape::kBlockOfC, gather.groups, threads);
+    workers_ = worker_count(tasks(), threads);
+    worker_bytes_ = 0;
+    Carver count(nullptr);
+    const Worker worker(*this, count);
+    worker_bytes_ = count.bytes();
+  }
+
+  int64_t workspace() const { return workers_ * worker_bytes_; }
+
+  void run(const T* x, const T* weight, const T* bias, T* y, std::byte* workspace,
+           const Parallel& parallel) const {
+    TaskQueue queue(tasks());
+    parallel.for_each(workers_, [&](int64_t index) {
+      Carver carver(workspace + index * worker_bytes_);
+      Worker worker(*this, carver);
+      for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
+        worker.run(task, x, weight, bias, y);
+      }
+    });
+  }
+
+ private:
+  // Groups vary fastest: they share the plan of their pixels.
+  int64_t tasks() const { return partition_.blocks() * gather_.groups; }
+
+  class Worker {
+   public:
+    Worker(const GatherGemm& gemm, Carver& carver)
+        : gather_(gemm.gather_),
+          partition_(gemm.partition_),
+          scratch_{
+              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kTileElements),
+              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kStageElements),
+              carver.take<Accumulator>(round_up(partition_.columns.largest(), Shape::kTileColumns) *
+                                       Shape::kDepth)},
+          c_stride_(BlockOfC<Accumulator>::stride_for(
+              round_up(partition_.columns.largest(), Shape::kLanes))),
+          c_(carver.take<Accumulator>(partition_.rows.largest() * c_stride_)),
+          pixel_source_(gather_.x, most_pixels(), carver),
+          channel_source_(gather_.x),
+          weight_source_(gather_.x, gather_.weight, gather_.weight_filters_inner) {}
+
+    void run(int64_t task, const T* x, const T* weight, const T* bias, T* y) {
+      const int64_t group = task % gather_.groups, block = task / gather_.groups;
+      const int64_t row = block % partition_.rows.parts, column = block / partition_.rows.parts;
+      const Range rows{partition_.rows.begin(row), partition_.rows.size(row)};
+      const Range columns{partition_.columns.begin(column), partition_.columns.size(column)};
+      pixel_source_.read_from(x + group * gather_.x_group);
+      channel_source_.read_from(x + group * gather_.x_group);
+      weight_source_.read_from(weight + group * gather_.w_group);
+
+      const Operand<Target, Accumulator> filters{&weight_source_, !gather_.weight_filters_inner};
+      const Operand<Target, Accumulator> pixels = image_operand();
+      const bool wide = gather_.pixels_are_columns;
+      const BlockOfC<Accumulator> c{c_, c_stride_};
+      gemm_block(wide ? filters : pixels, wide ? pixels : filters, rows, columns,
+                 {0, gather_.x.depth()}, false, c, scratch_);
+
+      T* const group_y = y + gather_.y_offset + group * gather_.y_group;
+      const T* const group_bias = bias == nullptr ? nullptr : bias + group * gather_.filters;
+      if (wide) {
+        store_filter_rows(rows, columns, group_bias, group_y);
+      } else {
+        store_pixel_rows(rows, columns, group_bias, group_y);
+      }
+    }
+
+   private:
+    int64_t most_pixels() const {
+      if (gather_.x_channels_inner) return 0;
+      return gather_.pixels_are_columns ? partition_.columns.largest() : Shape::kTileRows;
+    }
+
+    Operand<Target, Accumulator> image_operand() {
+      if (gather_.x_channels_inner) return {&channel_source_, true};
+      return {&pixel_source_, false};
+    }
+
+    int64_t offset_of(const PixelIndex& at) const {
+      return at.image * gather_.y.n + at.row * gather_.y.h + at.column * gather_.y.w;
+    }
+
+    void store_filter_rows(Range filters, Range pixels, const T* bias, T* y) const {
+      const Im2col& x = gather_.x;
+      // Where the rows of a plane follow one another, a whole plane is one run.
+      const bool dense = gather_.y.h == x.grid_w * gather_.y.w;
+      PixelIndex at = PixelIndex::at(x, pixels.begin);
+      for (int64_t done = 0; done < pixels.size;) {
+        const int64_t left = pixels.size - done;
+        const int64_t rest =
+            x.grid_w - at.column + (dense ? (x.grid_h - 1 - at.row) * x.grid_w : 0);
+        const int64_t run = left < rest ? left : rest;
+        T* const to = y + offset_of(at);
+        for (int64_t f = 0; f < filters.size; ++f) {
+          RowBias<Target, T> row_bias{};
+          if (bias != nullptr) row_bias.value = Storage<T>::load(bias[filters.begin + f]);
+          store_row<Target>(c_ + f * c_stride_ + done, run, bias == nullptr ? nullptr : &row_bias,
+                            to + (filters.begin + f) * gather_.y.c, gather_.y.w);
+        }
+        done += run;
+        at.column = x.grid_w - 1;
+        if (dense) at.row = x.grid_h - 1;
+        at.advance(x);
+      }
+    }
+
+    void store_pixel_rows(Range pixels, Range filters, const T* bias, T* y) const {
+      const ElementBias<Target, T> element_bias{bias == nullptr ? nullptr : bias + filters.begin};
+      PixelIndex at = PixelIndex::at(gather_.x, pixels.begin);
+      for (int64_t i = 0; i < pixels.size; ++i, at.advance(gather_.x)) {
+        store_row<Target>(c_ + i * c_stride_, filters.size,
+                          bias == nullptr ? nullptr : &element_bias,
+                          y + offset_of(at) + filters.begin * gather_.y.c, gather_.y.c);
+      }
+    }
+
+    const Gather& gather_;
+    const Partition& partition_;
+    PackScratch<Target, Accumulator> scratch_;
+    int64_t c_stride_;
+    Accumulator* c_;
+    PixelSource<Target, T> pixel_source_;
+    ChannelSource<Target, T> channel_source_;
+    WeightSource<Target, T> weight_source_;
+  };
+
+  Gather gather_;
+  int64_t pixels_;
+  Partition partition_;
+  int64_t workers_;
+  int64_t worker_bytes_;
+};
+
+}  // namespace fastconv::cpu

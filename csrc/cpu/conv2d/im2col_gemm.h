@@ -1,0 +1,116 @@
+// The three directions of im2col + GEMM as algorithms, for one instruction set. To be included
+// under its pragma, last.
+#pragma once
+
+#include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/gather_gemm.h"
+#include "cpu/conv2d/weight_gradient_gemm.h"
+#include "cpu/dispatch_dtype.h"
+
+namespace fastconv::cpu {
+
+template <class Target>
+struct Im2colGemm {
+  static const char* takes_everything(const Conv2dProblem&) { return nullptr; }
+
+  static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
+    return dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      return GatherGemm<Target, T>(fprop_gather(p), threads).workspace();
+    });
+  }
+
+  static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      GatherGemm<Target, T>(fprop_gather(p), parallel.threads())
+          .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight),
+               static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
+    });
+  }
+
+  static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
+    return dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      int64_t most = 0;
+      for_each_dgrad_class(p, [&](const Gather& gather) {
+        const int64_t bytes = GatherGemm<Target, T>(gather, threads).workspace();
+        most = bytes > most ? bytes : most;
+      });
+      return most;
+    });
+  }
+
+  static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      T* const input = static_cast<T*>(t.input);
+      if (dgrad_has_holes(p)) fill_with_zeros(p, input, parallel);
+      for_each_dgrad_class(p, [&](const Gather& gather) {
+        const T* const no_bias = nullptr;
+        GatherGemm<Target, T>(gather, parallel.threads())
+            .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), no_bias, input,
+                 workspace, parallel);
+      });
+    });
+  }
+
+  static int64_t wgrad_workspace(const Conv2dProblem& p, int threads) {
+    return dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      return WeightGradientGemm<Target, T>(p, threads).workspace();
+    });
+  }
+
+  static void wgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      WeightGradientGemm<Target, T>(p, parallel.threads())
+          .run(static_cast<const T*>(t.input), static_cast<const T*>(t.output),
+               static_cast<T*>(t.weight), workspace, parallel);
+    });
+  }
+
+  static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
+    return {{name, "conv2d", "fprop", Target::kIsa, kAllDTypes, kError, kGatherNote},
+            takes_everything,
+            fprop_workspace,
+            fprop};
+  }
+  static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
+    return {{name, "conv2d", "dgrad", Target::kIsa, kAllDTypes, kError, kGatherNote},
+            takes_everything,
+            dgrad_workspace,
+            dgrad};
+  }
+  static constexpr Conv2dAlgorithm wgrad_algorithm(const char* name) {
+    return {{name, "conv2d", "wgrad", Target::kIsa, kAllDTypes, kError, kWgradNote},
+            takes_everything,
+            wgrad_workspace,
+            wgrad};
+  }
+
+ private:
+  template <class T>
+  static void fill_with_zeros(const Conv2dProblem& p, T* input, const Parallel& parallel) {
+    parallel.for_each(p.N * p.C, [&](int64_t task) {
+      T* const plane = input + task / p.C * p.input.n + task % p.C * p.input.c;
+      for (int64_t h = 0; h < p.H; ++h) {
+        for (int64_t w = 0; w < p.W; ++w) plane[h * p.input.h + w * p.input.w] = T{};
+      }
+    });
+  }
+
+  static constexpr double kError = 5e-7;
+  static constexpr const char* kGatherNote =
+      "im2col inside the packing of a blocked GEMM, sums in blocks of 384; workspace about 0.9 MB "
+      "a thread";
+  static constexpr const char* kWgradNote =
+      "im2col inside the packing of a blocked GEMM, sums over pixels in blocks of 384 and of 16 "
+      "blocks; workspace about 1 MB a thread and, for small weights, at most 4 MB of partial sums";
+};
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,40 @@
+// im2col + GEMM for AVX2+FMA.
+//
+// Everything above the pragma is compiled for the baseline CPU: inline functions of shared headers
+// must not come out of this file with instructions that another file's caller may not run. What
+// comes after it is instantiated with a type of the anonymous namespace and so stays in this file.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/conv2d/entries.h"
+#include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/partition.h"
+#include "cpu/conv2d/pixel_plan.h"
+#include "cpu/conv2d/weight_gradient.h"
+#include "cpu/conv2d/worker_pool.h"
+#include "cpu/dispatch_dtype.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/workspace.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#include "cpu/gemm/vector_avx2.h"
+// After the vectors.
+#include "cpu/conv2d/im2col_gemm.h"
+
+namespace fastconv::cpu {
+
+const Conv2dAlgorithm conv2d_fprop_im2col_gemm_avx2 =
+    Im2colGemm<Avx2>::fprop_algorithm("conv2d_fprop_im2col_gemm_avx2");
+const Conv2dAlgorithm conv2d_dgrad_im2col_gemm_avx2 =
+    Im2colGemm<Avx2>::dgrad_algorithm("conv2d_dgrad_im2col_gemm_avx2");
+const Conv2dAlgorithm conv2d_wgrad_im2col_gemm_avx2 =
+    Im2colGemm<Avx2>::wgrad_algorithm("conv2d_wgrad_im2col_gemm_avx2");
+
+}  // namespace fastconv::cpu
+#pragma GCC pop_options
+#endif  // __x86_64__

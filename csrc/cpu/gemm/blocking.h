@@ -1,0 +1,111 @@
+// The blocking numbers of the GEMM: one row per instruction set, all of them in this file.
+//
+//   C [rows x columns] += A [rows x depth] * B [depth x columns]
+//
+// The micro-kernel holds a tile of C in registers. An A tile (tile_rows x depth) lives in L1, the
+// packed block of B (depth x block_columns) in L2 beside the block of C it updates.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/isa.h"
+
+namespace fastconv::cpu {
+
+struct Blocking {
+  Isa isa;
+  int vector_bytes;
+  // The register tile: tile_rows x tile_vectors accumulators, tile_vectors of B and one broadcast
+  // of A must fit in the register file (16 registers, 32 with AVX-512).
+  int tile_rows;
+  int tile_vectors;
+};
+
+constexpr Blocking kBlocking[] = {
+    {Isa::scalar, 16, 4, 2},   //  8 + 2 + 1 of 16
+    {Isa::avx2, 32, 6, 2},     // 12 + 2 + 1 of 16
+    {Isa::avx512, 64, 14, 2},  // 28 + 2 + 1 of 32
+};
+
+constexpr const Blocking& blocking_for(Isa isa) {
+  for (const Blocking& row : kBlocking) {
+    if (row.isa == isa) return row;
+  }
+  return kBlocking[0];
+}
+
+// One sum runs over at most this much of the reduction before it is added to C: 384 floats keep the
+// error at torch's (one running sum over 4608 measured five times it).
+constexpr int64_t kDepthBytes = 1536;
+
+// The distance between rows of an A tile. An odd number of cache lines: the rows then fall into
+// different sets of the L1 cache.
+constexpr int64_t kTileRowBytes = kDepthBytes + 64;
+
+// Packed B, and C: 384 KiB and 256 KiB of the 1 MiB of L2.
+constexpr int64_t kBlockColumns = 256;
+constexpr int64_t kBlockOfCBytes = 256 * 1024;
+
+// The numbers above for one instruction set and one type of accumulator, counted in elements.
+template <Isa isa, class Accumulator>
+struct GemmShape {
+  static constexpr int64_t kLanes = blocking_for(isa).vector_bytes / sizeof(Accumulator);
+  static constexpr int kTileRows = blocking_for(isa).tile_rows;
+  static constexpr int kTileVectors = blocking_for(isa).tile_vectors;
+  static constexpr int64_t kTileColumns = kLanes * kTileVectors;
+  static constexpr int64_t kDepth = kDepthBytes / sizeof(Accumulator);
+  static constexpr int64_t kTileRowStride = kTileRowBytes / sizeof(Accumulator);
+  static constexpr int64_t kBlockOfC = kBlockOfCBytes / sizeof(Accumulator);
+};
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// A range cut into `parts` pieces whose sizes differ by at most one `unit` (the last may be
+// shorter).
+struct EvenParts {
+  int64_t extent, unit, parts;
+
+  // As few parts as keep each at most `largest` long.
+  static constexpr EvenParts at_most(int64_t extent, int64_t largest, int64_t unit) {
+    const int64_t units = ceil_div(extent, unit);
+    const int64_t most = largest / unit > 0 ? largest / unit : 1;
+    return {extent, unit, ceil_div(units, most)};
+  }
+  constexpr int64_t begin(int64_t part) const {
+    const int64_t units = ceil_div(extent, unit);
+    const int64_t at =
+        (units / parts * part + (part < units % parts ? part : units % parts)) * unit;
+    return at < extent ? at : extent;
+  }
+  constexpr int64_t size(int64_t part) const { return begin(part + 1) - begin(part); }
+  constexpr int64_t largest() const {
+    if (parts == 0) return 0;
+    const int64_t size = ceil_div(ceil_div(extent, unit), parts) * unit;
+    return size < extent ? size : extent;
+  }
+};
+
+// Bits of the first `count` lanes.
+constexpr uint32_t first_lanes(int64_t count) {
+  return count >= 32 ? ~0u : (1u << static_cast<unsigned>(count)) - 1u;
+}
+
+// C, row by row, every row aligned to a cache line and padded to whole vectors.
+template <class Accumulator>
+struct BlockOfC {
+  Accumulator* data;
+  int64_t stride;
+
+  // Rows an odd number of cache lines apart fall into different sets of the L1 cache.
+  static constexpr int64_t stride_for(int64_t columns) {
+    constexpr int64_t kLine = 64 / sizeof(Accumulator);
+    return (ceil_div(columns, kLine) | 1) * kLine;
+  }
+};
+
+struct Range {
+  int64_t begin, size;
+};
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,44 @@
+// The loops of the GEMM around the micro-kernel, for one block of C in one thread.
+#pragma once
+
+#include "cpu/gemm/blocking.h"
+#include "cpu/gemm/micro_kernel.h"
+#include "cpu/gemm/packing.h"
+
+namespace fastconv::cpu {
+
+// C [+]= A[rows, depth] * B[depth, columns]. The reduction goes in even blocks of at most kDepth,
+// cut by its length alone: every thread count adds in the same order.
+//
+// A tile of A is packed into L1 and swept over all of the packed block of B, which streams from L2.
+template <class Target, class Accumulator>
+void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Accumulator>& b,
+                Range rows, Range columns, Range depth, bool accumulate,
+                const BlockOfC<Accumulator>& c, const PackScratch<Target, Accumulator>& scratch) {
+  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  if (depth.size == 0 && !accumulate) {
+    for (int64_t i = 0; i < rows.size; ++i) {
+      for (int64_t j = 0; j < columns.size; ++j) c.data[i * c.stride + j] = 0;
+    }
+    return;
+  }
+  const auto blocks = EvenParts::at_most(depth.size, Shape::kDepth, 1);
+  const auto tiles = EvenParts::at_most(rows.size, Shape::kTileRows, 1);
+  for (int64_t block = 0; block < blocks.parts; ++block) {
+    const int64_t k = depth.begin + blocks.begin(block), k_size = blocks.size(block);
+    pack_panels(b, columns.begin, columns.size, k, k_size, scratch);
+    for (int64_t tile = 0; tile < tiles.parts; ++tile) {
+      const int64_t i = tiles.begin(tile), height = tiles.size(tile);
+      pack_tile(a, rows.begin + i, height, k, k_size, scratch);
+      for (int64_t j = 0; j < columns.size; j += Shape::kTileColumns) {
+        const int64_t left = ceil_div(columns.size - j, Shape::kLanes);
+        const int64_t vectors = left < Shape::kTileVectors ? left : Shape::kTileVectors;
+        kMicroKernels<Target, Accumulator>.at[height - 1][vectors - 1](
+            k_size, scratch.tile, scratch.block + j * k_size, c.data + i * c.stride + j, c.stride,
+            accumulate || block > 0);
+      }
+    }
+  }
+}
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,120 @@
+// Packing: from a matrix that exists only as a rule (an im2col matrix, a strided weight) to the two
+// layouts that the micro-kernel reads.
+#pragma once
+
+#include "cpu/gemm/blocking.h"
+
+namespace fastconv::cpu {
+
+// Where packed elements go: element (o, i) of the outer and the inner direction to
+//   o * outer_stride + i / kTileColumns * panel_stride + i % kTileColumns.
+// With panel_stride = kTileColumns the inner direction is contiguous.
+struct PackedLayout {
+  int64_t outer_stride;
+  int64_t panel_stride;
+};
+
+// A rectangle of the matrix in the source's own directions.
+struct PackBlock {
+  int64_t outer_begin, outer_size;
+  int64_t inner_begin, inner_size;
+};
+
+// A matrix that can be read. "inner" is the direction along which its memory is best read, be it
+// rows, columns or the reduction: the operand that does not want it so transposes.
+template <class Target, class Accumulator>
+class PackSource {
+ public:
+  // Writes the block to `to`; what lies between inner_size and the next whole vector may be
+  // overwritten.
+  virtual void pack(const PackBlock& block, Accumulator* to, const PackedLayout& layout) = 0;
+
+ protected:
+  ~PackSource() = default;
+};
+
+// One side of the product. For A the outer edge of the matrix is its rows, for B its columns; the
+// other direction is the reduction.
+template <class Target, class Accumulator>
+struct Operand {
+  PackSource<Target, Accumulator>* source;
+  bool inner_is_reduction;
+};
+
+// to[j * to_stride + i] = from[i * from_stride + j] for i < rows, j < columns.
+template <class Target, class Accumulator>
+void transpose(const Accumulator* from, int64_t from_stride, int64_t rows, int64_t columns,
+               Accumulator* to, int64_t to_stride) {
+  using Vector = typename Target::template Vector<Accumulator>;
+  constexpr int64_t kLanes = Vector::kLanes;
+  const int64_t whole_rows = rows / kLanes * kLanes, whole_columns = columns / kLanes * kLanes;
+  for (int64_t i = 0; i < whole_rows; i += kLanes) {
+    for (int64_t j = 0; j < whole_columns; j += kLanes) {
+      Vector::transpose(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
+    }
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j) {
+      to[j * to_stride + i] = from[i * from_stride + j];
+    }
+  }
+}
+
+// The scratch of one thread inside the GEMM.
+template <class Target, class Accumulator>
+struct PackScratch {
+  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  static constexpr int64_t kLanesOfRows = round_up(Shape::kTileRows, Shape::kLanes);
+  static constexpr int64_t kTileElements = kLanesOfRows * Shape::kTileRowStride;
+  static constexpr int64_t kStagedRows =
+      Shape::kTileColumns > kLanesOfRows ? Shape::kTileColumns : kLanesOfRows;
+  static constexpr int64_t kStageElements = kStagedRows * Shape::kTileRowStride;
+
+  Accumulator* tile;   // one tile of A: kTileElements
+  Accumulator* stage;  // what is to be transposed: kStageElements
+  Accumulator* block;  // packed B: round_up(columns, kTileColumns) * kDepth
+};
+
+// Packs `rows` rows of A by `depth` of the reduction into scratch.tile.
+template <class Target, class Accumulator>
+void pack_tile(const Operand<Target, Accumulator>& a, int64_t row, int64_t rows, int64_t k,
+               int64_t depth, const PackScratch<Target, Accumulator>& scratch) {
+  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  if (a.inner_is_reduction) {
+    a.source->pack({row, rows, k, depth}, scratch.tile,
+                   {Shape::kTileRowStride, Shape::kTileColumns});
+    return;
+  }
+  constexpr int64_t kStride = PackScratch<Target, Accumulator>::kLanesOfRows;
+  a.source->pack({k, depth, row, rows}, scratch.stage, {kStride, Shape::kTileColumns});
+  transpose<Target>(scratch.stage, kStride, depth, kStride, scratch.tile, Shape::kTileRowStride);
+}
+
+// Packs `columns` columns of B by `depth` of the reduction into panels of kTileColumns.
+template <class Target, class Accumulator>
+void pack_panels(const Operand<Target, Accumulator>& b, int64_t column, int64_t columns, int64_t k,
+                 int64_t depth, const PackScratch<Target, Accumulator>& scratch) {
+  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  const int64_t panel_stride = depth * Shape::kTileColumns;
+  const int64_t whole_vectors = round_up(columns, Shape::kLanes);
+  if (!b.inner_is_reduction) {
+    b.source->pack({k, depth, column, columns}, scratch.block, {Shape::kTileColumns, panel_stride});
+  } else {
+    for (int64_t j = 0; j < columns; j += Shape::kTileColumns) {
+      const int64_t width = columns - j < Shape::kTileColumns ? columns - j : Shape::kTileColumns;
+      b.source->pack({column + j, width, k, depth}, scratch.stage,
+                     {Shape::kTileRowStride, Shape::kTileColumns});
+      transpose<Target>(scratch.stage, Shape::kTileRowStride, width, depth,
+                        scratch.block + j / Shape::kTileColumns * panel_stride,
+                        Shape::kTileColumns);
+    }
+  }
+  // The columns past the edge that the last vector computes.
+  const int64_t last = columns / Shape::kTileColumns;
+  for (int64_t j = columns; j < whole_vectors; ++j) {
+    Accumulator* const at = scratch.block + last * panel_stride + j % Shape::kTileColumns;
+    for (int64_t d = 0; d < depth; ++d) at[d * Shape::kTileColumns] = 0;
+  }
+}
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,130 @@
+// Vectors of AVX-512 (F, BW, VL, DQ). To be included under the pragma that turns them on, after
+// <immintrin.h>; everything here has internal linkage.
+//
+// What every vector_*.h offers the packing and the micro-kernel, for float and double accumulators:
+// loads that widen a storage type, stores that round to one, both for the lanes of a mask (bit l
+// stands for lane l; lanes outside it are never touched in memory and load as zero), fused
+// multiply-add, and the transpose of a square block.
+#pragma once
+
+#include "cpu/dtype.h"
+#include "cpu/gemm/blocking.h"
+
+namespace fastconv::cpu {
+namespace {
+
+struct Avx512 {
+  static constexpr Isa kIsa = Isa::avx512;
+  template <class Accumulator>
+  struct Vector;
+};
+
+template <>
+struct Avx512::Vector<float> {
+  using Type = __m512;
+  static constexpr int kLanes = 16;
+
+  static Type zero() { return _mm512_setzero_ps(); }
+  static Type load(const float* p) { return _mm512_load_ps(p); }
+  static void store(float* p, Type x) { _mm512_store_ps(p, x); }
+  static Type broadcast(const float* p) { return _mm512_set1_ps(*p); }
+  static Type add(Type x, Type y) { return _mm512_add_ps(x, y); }
+  static Type multiply_add(Type x, Type y, Type z) { return _mm512_fmadd_ps(x, y, z); }
+  static Type bit_or(Type x, Type y) { return _mm512_or_ps(x, y); }
+
+  static Type load_lanes(const float* p, uint32_t lanes) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), p);
+  }
+  static Type load_lanes(const bfloat16* p, uint32_t lanes) {
+    const __m256i bits = _mm256_maskz_loadu_epi16(static_cast<__mmask16>(lanes), p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  }
+  static Type load_lanes(const float16* p, uint32_t lanes) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(static_cast<__mmask16>(lanes), p));
+  }
+
+  static void store_lanes(float* p, Type x, uint32_t lanes) {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>(lanes), x);
+  }
+  static void store_lanes(bfloat16* p, Type x, uint32_t lanes) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i high = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, bias), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+    const __m512i result = _mm512_mask_mov_epi32(rounded, nan, quiet);
+    _mm512_mask_cvtepi32_storeu_epi16(p, static_cast<__mmask16>(lanes), result);
+  }
+  static void store_lanes(float16* p, Type x, uint32_t lanes) {
+    const __m256i half = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_mask_storeu_epi16(p, static_cast<__mmask16>(lanes), half);
+  }
+
+  // to[j * to_stride + i] = from[i * from_stride + j] for i, j < kLanes.
+  static void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+    __m512 x[16];
+    __m512 y[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) x[i] = _mm512_loadu_ps(from + i * from_stride);
+    // Four stages, each exchanging blocks of twice the size: 1, 2, 4 and 8 elements.
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+      y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+      y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+#pragma GCC unroll 2
+      for (int j = 0; j < 2; ++j) {
+        const __m512d low = _mm512_castps_pd(y[i + j]);
+        const __m512d high = _mm512_castps_pd(y[i + 2 + j]);
+        x[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+        x[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+      }
+    }
+    // x[4a + b], 128-bit part q: column 4q + b of rows 4a .. 4a + 3.
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; ++b) {
+      const __m512 even_low = _mm512_shuffle_f32x4(x[b], x[4 + b], 0x88);
+      const __m512 odd_low = _mm512_shuffle_f32x4(x[b], x[4 + b], 0xdd);
+      const __m512 even_high = _mm512_shuffle_f32x4(x[8 + b], x[12 + b], 0x88);
+      const __m512 odd_high = _mm512_shuffle_f32x4(x[8 + b], x[12 + b], 0xdd);
+      _mm512_storeu_ps(to + b * to_stride, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
+      _mm512_storeu_ps(to + (4 + b) * to_stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
+      _mm512_storeu_ps(to + (8 + b) * to_stride, _mm512_shuffle_f32x4(even_low, even_high, 0xdd));
+      _mm512_storeu_ps(to + (12 + b) * to_stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd));
+    }
+  }
+};
+
+template <>
+struct Avx512::Vector<double> {
+  using Type = __m512d;
+  static constexpr int kLanes = 8;
+
+  static Type zero() { return _mm512_setzero_pd(); }
+  static Type load(const double* p) { return _mm512_load_pd(p); }
+  static void store(double* p, Type x) { _mm512_store_pd(p, x); }
+  static Type broadcast(const double* p) { return _mm512_set1_pd(*p); }
+  static Type add(Type x, Type y) { return _mm512_add_pd(x, y); }
+  static Type multiply_add(Type x, Type y, Type z) { return _mm512_fmadd_pd(x, y, z); }
+  static Type bit_or(Type x, Type y) { return _mm512_or_pd(x, y); }
+
+  static Type load_lanes(const double* p, uint32_t lanes) {
+    return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lanes), p);
+  }
+  static void store_lanes(double* p, Type x, uint32_t lanes) {
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>(lanes), x);
+  }
+
+  static void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride) {
+    for (int i = 0; i < kLanes; ++i) {
+      for (int j = 0; j < kLanes; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+    }
+  }
+};
+
+}  // namespace
+}  // namespace fastconv::cpu
