@@ -17,6 +17,11 @@ constexpr const MaxPool2dAlgorithm* kForward[] = {
 };
 
 constexpr const MaxPool2dAlgorithm* kBackward[] = {
+#if defined(__x86_64__)
+    &max_pool2d_backward_scatter_avx512,
+    &max_pool2d_backward_scatter_avx2,
+#endif
+    &max_pool2d_backward_scatter_scalar,
     &max_pool2d_backward_reference,
 };
 

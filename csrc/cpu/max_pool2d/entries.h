@@ -10,6 +10,7 @@ extern const MaxPool2dAlgorithm max_pool2d_forward_reference;
 extern const MaxPool2dAlgorithm max_pool2d_forward_rows_scalar;
 extern const MaxPool2dAlgorithm max_pool2d_forward_channels_scalar;
 
+extern const MaxPool2dAlgorithm max_pool2d_backward_scatter_scalar;
 extern const MaxPool2dAlgorithm max_pool2d_backward_reference;
 
 #if defined(__x86_64__)
@@ -17,6 +18,8 @@ extern const MaxPool2dAlgorithm max_pool2d_forward_rows_avx2;
 extern const MaxPool2dAlgorithm max_pool2d_forward_rows_avx512;
 extern const MaxPool2dAlgorithm max_pool2d_forward_channels_avx2;
 extern const MaxPool2dAlgorithm max_pool2d_forward_channels_avx512;
+extern const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx2;
+extern const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx512;
 #endif
 
 }  // namespace fastconv::cpu

@@ -29,12 +29,6 @@
 namespace fastconv::cpu {
 namespace {
 
-constexpr int64_t kCacheLine = 64;
-
-constexpr int64_t round_up(int64_t x, int64_t multiple) {
-  return (x + multiple - 1) / multiple * multiple;
-}
-
 // Where a task keeps what in its workspace; lengths count elements, which are as wide as indices.
 template <class V>
 struct RowLayout {

@@ -7,6 +7,12 @@
 
 namespace fastconv::cpu {
 
+constexpr int64_t kCacheLine = 64;
+
+constexpr int64_t round_up(int64_t x, int64_t multiple) {
+  return (x + multiple - 1) / multiple * multiple;
+}
+
 struct Share {
   int64_t begin, end;
 };

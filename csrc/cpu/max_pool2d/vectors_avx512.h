@@ -52,8 +52,15 @@ struct Avx512Float {
     _mm512_mask_storeu_ps(to, first(count), x);
   }
   static void store_first(bfloat16* to, Vector x, int64_t count) {
-    const __m512i high = _mm512_srli_epi32(_mm512_castps_si512(x), 16);
-    _mm256_mask_storeu_epi16(to, first(count), _mm512_cvtepi32_epi16(high));
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i high = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
+    const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    _mm256_mask_storeu_epi16(to, first(count),
+                             _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet)));
   }
   static void store_first(float16* to, Vector x, int64_t count) {
     _mm256_mask_storeu_epi16(to, first(count), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));

@@ -25,8 +25,9 @@ struct ScalarVector {
 
   static Vector lowest() { return -std::numeric_limits<Element>::infinity(); }
 
-  // Converted from and to the element type of the tensor; load_first and store_first touch `count`
-  // elements and no more, and load_first makes the lanes beyond them the lowest.
+  // Converted from and, rounding to nearest even, to the element type of the tensor. load_first and
+  // store_first touch `count` elements and no more; load_first makes the lanes beyond them the
+  // lowest.
   template <class T>
   static Vector load(const T* from) {
     return Storage<T>::load(*from);

@@ -1,4 +1,4 @@
-// Forward max pooling in AVX2. The pragma stands below every header that other files use too, and
+// Max pooling in AVX2. The pragma stands below every header that other files use too, and
 // what stands below it is in anonymous namespaces, so that no AVX2 code can be linked into the
 // baseline.
 #if defined(__x86_64__)
@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,7 @@
 
 #pragma GCC target("avx2,fma,f16c")
 
+#include "cpu/max_pool2d/backward_scatter.h"
 #include "cpu/max_pool2d/forward_channels.h"
 #include "cpu/max_pool2d/forward_rows.h"
 #include "cpu/max_pool2d/vectors_avx2.h"
@@ -29,6 +31,8 @@ const MaxPool2dAlgorithm max_pool2d_forward_rows_avx2 =
     forward_rows_algorithm<Avx2Vectors>("max_pool2d_forward_rows_avx2");
 const MaxPool2dAlgorithm max_pool2d_forward_channels_avx2 =
     forward_channels_algorithm<Avx2Vectors>("max_pool2d_forward_channels_avx2");
+const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx2 =
+    backward_scatter_algorithm<Avx2Vectors>("max_pool2d_backward_scatter_avx2");
 
 }  // namespace fastconv::cpu
 

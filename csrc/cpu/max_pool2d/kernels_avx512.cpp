@@ -1,4 +1,4 @@
-// Forward max pooling in AVX-512. The pragma stands below every header that other files use too,
+// Max pooling in AVX-512. The pragma stands below every header that other files use too,
 // and what stands below it is in anonymous namespaces, so that no AVX-512 code can be linked into
 // the baseline.
 #if defined(__x86_64__)
@@ -11,6 +11,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -24,6 +25,7 @@
 
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
 
+#include "cpu/max_pool2d/backward_scatter.h"
 #include "cpu/max_pool2d/forward_channels.h"
 #include "cpu/max_pool2d/forward_rows.h"
 #include "cpu/max_pool2d/vectors_avx512.h"
@@ -34,6 +36,8 @@ const MaxPool2dAlgorithm max_pool2d_forward_rows_avx512 =
     forward_rows_algorithm<Avx512Vectors>("max_pool2d_forward_rows_avx512");
 const MaxPool2dAlgorithm max_pool2d_forward_channels_avx512 =
     forward_channels_algorithm<Avx512Vectors>("max_pool2d_forward_channels_avx512");
+const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx512 =
+    backward_scatter_algorithm<Avx512Vectors>("max_pool2d_backward_scatter_avx512");
 
 }  // namespace fastconv::cpu
 

@@ -1,0 +1,215 @@
+// The gradient of max pooling as a scatter: each output's gradient is added at its index.
+//
+// A task owns whole planes, or blocks of channels of an image, because an index, which nothing here
+// trusts, may name any cell of its plane: no two tasks ever add to the same cell, and every sum has
+// one order whatever the number of threads. Cells are zeroed when the scatter first reaches them,
+// so that they are in cache; the comparison that finds out also finds indices outside the plane.
+// 16-bit floats are summed in a float copy of the block and rounded once.
+//
+// Include this below a `#pragma GCC target`, with its own includes already included above it.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <type_traits>
+
+#include "cpu/dispatch_dtype.h"
+#include "cpu/max_pool2d/algorithms.h"
+#include "cpu/max_pool2d/tasks.h"
+
+namespace fastconv::cpu {
+namespace {
+
+// Sums of one block: `channels` neighbouring channels of an image, cell after cell.
+template <class Sum>
+class ScatterSums {
+ public:
+  ScatterSums(Sum* sums, int64_t pitch, int64_t cells, int64_t channels)
+      : sums_(sums), pitch_(pitch), cells_(cells), channels_(channels) {}
+
+  // Adds grad[i * step] to the cell indices[i * step] of channel i * channel_step. Returns whether
+  // every index lies in the plane.
+  template <class T>
+  bool add(const T* grad, const int64_t* indices, int64_t count, int64_t step,
+           int64_t channel_step) {
+    Sum* const sums = sums_;
+    const int64_t pitch = pitch_;
+    bool in_range = true;
+    uint64_t zeroed = static_cast<uint64_t>(zeroed_);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t index = indices[i * step];
+      if (static_cast<uint64_t>(index) >= zeroed) [[unlikely]] {
+        if (index < 0 || index >= cells_) {
+          in_range = false;
+          continue;
+        }
+        zero_past(index);
+        zeroed = static_cast<uint64_t>(zeroed_);
+      }
+      sums[index * pitch + i * channel_step] += Storage<T>::load(grad[i * step]);
+    }
+    return in_range;
+  }
+
+  void zero_the_rest() { zero_to(cells_); }
+
+ private:
+  void zero_past(int64_t index) {
+    constexpr int64_t kBytesAhead = 4096;
+    const int64_t ahead = kBytesAhead / (channels_ * static_cast<int64_t>(sizeof(Sum))) + 1;
+    zero_to(std::min(cells_, index + ahead));
+  }
+
+  void zero_to(int64_t end) {
+    if (pitch_ == channels_) {
+      std::fill_n(sums_ + zeroed_ * pitch_, (end - zeroed_) * pitch_, Sum{0});
+    } else {
+      for (int64_t cell = zeroed_; cell < end; ++cell) {
+        std::fill_n(sums_ + cell * pitch_, channels_, Sum{0});
+      }
+    }
+    zeroed_ = end;
+  }
+
+  Sum* sums_;
+  int64_t pitch_, cells_, channels_;
+  int64_t zeroed_ = 0;
+};
+
+// How the channels of a problem are divided: one by one where planes are contiguous, in blocks
+// where channels are.
+struct ScatterBlocks {
+  ScatterBlocks(const Pool2dProblem& p, int threads) {
+    constexpr int64_t kLine = 16;  // channels: no two tasks write into one cache line of floats
+    tasks = task_count(p.N * p.C * p.H * p.W, threads);
+    contiguous_channels = p.input.c == 1 && p.output.c == 1 && p.C > 1;
+    channels = 1;
+    if (contiguous_channels) {
+      const bool summed_in_copy = size_of(p.dtype) < static_cast<int64_t>(sizeof(float));
+      const int64_t share = p.N >= tasks ? p.C : (p.C + tasks - 1) / tasks;
+      channels = std::min(p.C, summed_in_copy ? 2 * kLine : round_up(share, kLine));
+    }
+    per_image = (p.C + channels - 1) / channels;
+  }
+
+  int64_t tasks, channels, per_image;
+  bool contiguous_channels;
+};
+
+template <class V, class T>
+class Scatter {
+  using Sum = typename V::Element;
+  static constexpr bool kInPlace = std::is_same_v<T, Sum>;
+
+ public:
+  Scatter(const Pool2dProblem& problem, const MaxPool2dTensors& tensors,
+          const ScatterBlocks& blocks, std::byte* workspace)
+      : p_(problem), t_(tensors), blocks_(blocks), copy_(reinterpret_cast<Sum*>(workspace)) {}
+
+  // One block; returns whether every index lies in its plane.
+  bool run(int64_t n, int64_t block) const {
+    const int64_t c = block * blocks_.channels;
+    const int64_t channels = std::min(blocks_.channels, p_.C - c);
+    const int64_t cells = p_.H * p_.W;
+    T* plane = static_cast<T*>(t_.input) + n * p_.input.n + c * p_.input.c;
+    const int64_t output = n * p_.output.n + c * p_.output.c;
+    if constexpr (kInPlace) {
+      ScatterSums<Sum> sums(plane, p_.input.w, cells, channels);
+      return add(sums, output, channels);
+    } else {
+      ScatterSums<Sum> sums(copy_, channels, cells, channels);
+      const bool in_range = add(sums, output, channels);
+      if (p_.input.w == channels) {
+        round(copy_, cells * channels, plane);
+      } else {
+        for (int64_t cell = 0; cell < cells; ++cell) {
+          round(copy_ + cell * channels, channels, plane + cell * p_.input.w);
+        }
+      }
+      return in_range;
+    }
+  }
+
+ private:
+  bool add(ScatterSums<Sum>& sums, int64_t output, int64_t channels) const {
+    const T* grad = static_cast<const T*>(t_.output) + output;
+    const int64_t* indices = t_.indices + output;
+    bool in_range = true;
+    if (blocks_.contiguous_channels) {
+      for (int64_t op = 0; op < p_.P; ++op) {
+        for (int64_t oq = 0; oq < p_.Q; ++oq) {
+          const int64_t at = op * p_.output.h + oq * p_.output.w;
+          in_range &= sums.add(grad + at, indices + at, channels, 1, 1);
+        }
+      }
+    } else if (p_.output.h == p_.Q * p_.output.w) {
+      in_range = sums.add(grad, indices, p_.P * p_.Q, p_.output.w, 0);
+    } else {
+      for (int64_t op = 0; op < p_.P; ++op) {
+        const int64_t at = op * p_.output.h;
+        in_range &= sums.add(grad + at, indices + at, p_.Q, p_.output.w, 0);
+      }
+    }
+    sums.zero_the_rest();
+    return in_range;
+  }
+
+  static void round(const Sum* sums, int64_t count, T* to) {
+    for (int64_t i = 0; i < count; i += V::kLanes) {
+      V::store_first(to + i, V::load_first(sums + i, count - i), count - i);
+    }
+  }
+
+  const Pool2dProblem& p_;
+  const MaxPool2dTensors& t_;
+  const ScatterBlocks& blocks_;
+  Sum* copy_;
+};
+
+int64_t scatter_copy_bytes(const Pool2dProblem& p, const ScatterBlocks& blocks) {
+  if (size_of(p.dtype) >= static_cast<int64_t>(sizeof(float))) return 0;
+  return round_up(p.H * p.W * blocks.channels * static_cast<int64_t>(sizeof(float)), kCacheLine);
+}
+
+int64_t backward_scatter_workspace(const Pool2dProblem& p, int threads) {
+  const ScatterBlocks blocks(p, threads);
+  return blocks.tasks * scatter_copy_bytes(p, blocks);
+}
+
+template <class Vectors>
+void run_backward_scatter(const Pool2dProblem& p, const MaxPool2dTensors& t, std::byte* workspace,
+                          const Parallel& parallel) {
+  const ScatterBlocks blocks(p, parallel.threads());
+  const int64_t bytes = scatter_copy_bytes(p, blocks);
+  dispatch_dtype(p.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    parallel.for_each(blocks.tasks, [&](int64_t task) {
+      const Scatter<typename Vectors::template For<T>, T> scatter(p, t, blocks,
+                                                                  workspace + task * bytes);
+      const Share share = share_of(p.N * blocks.per_image, task, blocks.tasks);
+      bool in_range = true;
+      for (int64_t i = share.begin; i < share.end; ++i) {
+        in_range &= scatter.run(i / blocks.per_image, i % blocks.per_image);
+      }
+      if (!in_range) std::atomic_ref(*t.index_out_of_range).store(true);
+    });
+  });
+}
+
+const char* reject_scatter(const Pool2dProblem& p) {
+  return p.input.h == p.W * p.input.w ? nullptr : "the rows of a plane do not follow each other";
+}
+
+template <class Vectors>
+constexpr MaxPool2dAlgorithm backward_scatter_algorithm(const char* name) {
+  return {{name, "max_pool2d", "backward", Vectors::kIsa, kAllDTypes, 0.0,
+           "a scatter, plane by plane or over blocks of contiguous channels, vectors where 16-bit "
+           "sums are rounded; workspace: for 16-bit floats one block in float, for each thread"},
+          reject_scatter,
+          backward_scatter_workspace,
+          run_backward_scatter<Vectors>};
+}
+
+}  // namespace
+}  // namespace fastconv::cpu
