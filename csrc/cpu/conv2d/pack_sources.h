@@ -38,53 +38,99 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
   using Shape = GemmShape<Target::kIsa, Accumulator>;
 
   PixelSource(const Im2col& matrix, int64_t most_pixels, Carver& carver)
-      : matrix_(matrix), plan_(matrix_, most_pixels, Vector::kLanes, carver) {}
+      : matrix_(matrix),
+        plan_(matrix, most_pixels, Shape::kTileColumns, carver),
+        taps_(carver.take<Tap>(most_pixels > 0 ? Shape::kDepth : 0)) {}
 
   void read_from(const T* image) { image_ = image; }
 
   void pack(const PackBlock& block, Accumulator* to, const PackedLayout& layout) override {
     plan_.set(block.inner_begin, block.inner_size);
-    DepthIndex at = DepthIndex::at(matrix_, block.outer_begin);
-    for (int64_t o = 0; o < block.outer_size; ++o, at.advance(matrix_)) {
-      pack_row(at, to + o * layout.outer_stride, layout.panel_stride);
+    list_taps(block.outer_begin, block.outer_size);
+    for (int64_t panel = 0; panel < plan_.panels(); ++panel) {
+      Accumulator* const to_panel = to + panel * layout.panel_stride;
+      const int runs = plan_.run_count(panel);
+      if (runs == 1) {
+        pack_run(panel, block.outer_size, to_panel, layout.outer_stride);
+      } else if (runs > 1) {
+        pack_runs(panel, block.outer_size, to_panel, layout.outer_stride);
+      } else {
+        gather(panel, block.outer_size, to_panel, layout.outer_stride);
+      }
     }
   }
 
  private:
-  void pack_row(const DepthIndex& at, Accumulator* to, int64_t panel_stride) const {
+  // One value of the reduction index: how far from the pixel it reads, and its row and column tap.
+  struct Tap {
+    int64_t offset;
+    int32_t row, column;
+  };
+
+  void list_taps(int64_t begin, int64_t size) {
     const Im2col& m = matrix_;
-    const int64_t h = m.rows.offset + at.row * m.rows.offset_step;
-    const int64_t w = m.columns.offset + at.column * m.columns.offset_step;
-    const int64_t tap = at.channel * m.strides.c + h * m.strides.h + w * m.strides.w;
-    const uint32_t* const row_mask = plan_.row_masks(at.row);
-    const uint32_t* const column_mask = plan_.column_masks(at.column);
-    const int64_t vectors = plan_.vectors();
-    for (int64_t v = 0; v < vectors; ++v) {
-      const uint32_t lanes = row_mask[v] & column_mask[v];
-      Accumulator* const at_vector =
-          to + v / Shape::kTileVectors * panel_stride + v % Shape::kTileVectors * Shape::kLanes;
-      load_vector(v, tap, lanes, at_vector);
+    const int64_t row_stride = m.rows.offset_step * m.strides.h;
+    const int64_t column_stride = m.columns.offset_step * m.strides.w;
+    const int64_t origin = m.rows.offset * m.strides.h + m.columns.offset * m.strides.w;
+    DepthIndex at = DepthIndex::at(m, begin);
+    for (int64_t k = 0; k < size; ++k, at.advance(m)) {
+      taps_[k] = {
+          origin + at.channel * m.strides.c + at.row * row_stride + at.column * column_stride,
+          static_cast<int32_t>(at.row), static_cast<int32_t>(at.column)};
     }
   }
 
-  void load_vector(int64_t v, int64_t tap, uint32_t lanes, Accumulator* to) const {
-    const int runs = plan_.run_count(v);
-    const PixelPlan::Run* const run = plan_.runs(v);
-    if (runs == 1) {
-      Vector::store(to, Vector::load_lanes(image_ + (run->offset + tap), lanes));
-    } else if (runs > 1) {
-      typename Vector::Type x =
-          Vector::load_lanes(image_ + (run->offset + tap), run->lanes & lanes);
-      for (int r = 1; r < runs; ++r) {
-        // The lanes of other runs load as zero, and no lane belongs to two.
-        x = Vector::bit_or(
-            x, Vector::load_lanes(image_ + (run[r].offset + tap), run[r].lanes & lanes));
+  static uint32_t lanes_of(uint32_t panel_lanes, int vector) {
+    return panel_lanes >> (vector * Shape::kLanes) & first_lanes(Shape::kLanes);
+  }
+
+  void pack_run(int64_t panel, int64_t depth, Accumulator* to, int64_t to_stride) const {
+    const T* const from = image_ + plan_.runs(panel)->offset;
+    const uint32_t* const row_masks = plan_.row_masks(panel);
+    const uint32_t* const column_masks = plan_.column_masks(panel);
+    const Tap* const taps = taps_;
+    for (int64_t k = 0; k < depth; ++k, to += to_stride) {
+      const uint32_t lanes = row_masks[taps[k].row] & column_masks[taps[k].column];
+#pragma GCC unroll 4
+      for (int v = 0; v < Shape::kTileVectors; ++v) {
+        Vector::store(
+            to + v * Shape::kLanes,
+            Vector::load_lanes(from + (taps[k].offset + v * Shape::kLanes), lanes_of(lanes, v)));
       }
-      Vector::store(to, x);
-    } else {
-      const int64_t* const offsets = plan_.lane_offsets(v);
-      for (int l = 0; l < Vector::kLanes; ++l) {
-        to[l] = lanes >> l & 1u ? Storage<T>::load(image_[offsets[l] + tap]) : Accumulator{0};
+    }
+  }
+
+  // The lanes of other runs load as zero, and no lane belongs to two.
+  void pack_runs(int64_t panel, int64_t depth, Accumulator* to, int64_t to_stride) const {
+    const PixelPlan::Run* const runs = plan_.runs(panel);
+    const int count = plan_.run_count(panel);
+    const uint32_t* const row_masks = plan_.row_masks(panel);
+    const uint32_t* const column_masks = plan_.column_masks(panel);
+    for (int64_t k = 0; k < depth; ++k, to += to_stride) {
+      const Tap& tap = taps_[k];
+      const uint32_t lanes = row_masks[tap.row] & column_masks[tap.column];
+#pragma GCC unroll 4
+      for (int v = 0; v < Shape::kTileVectors; ++v) {
+        typename Vector::Type x = Vector::zero();
+        for (int r = 0; r < count; ++r) {
+          const T* const from = image_ + (runs[r].offset + tap.offset + v * Shape::kLanes);
+          x = Vector::bit_or(x, Vector::load_lanes(from, lanes_of(runs[r].lanes & lanes, v)));
+        }
+        Vector::store(to + v * Shape::kLanes, x);
+      }
+    }
+  }
+
+  void gather(int64_t panel, int64_t depth, Accumulator* to, int64_t to_stride) const {
+    const int64_t* const offsets = plan_.lane_offsets(panel);
+    const uint32_t* const row_masks = plan_.row_masks(panel);
+    const uint32_t* const column_masks = plan_.column_masks(panel);
+    for (int64_t k = 0; k < depth; ++k, to += to_stride) {
+      const Tap& tap = taps_[k];
+      const uint32_t lanes = row_masks[tap.row] & column_masks[tap.column];
+      for (int l = 0; l < Shape::kTileColumns; ++l) {
+        to[l] =
+            lanes >> l & 1u ? Storage<T>::load(image_[offsets[l] + tap.offset]) : Accumulator{0};
       }
     }
   }
@@ -92,6 +138,7 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
   Im2col matrix_;
   const T* image_ = nullptr;
   PixelPlan plan_;
+  Tap* taps_;
 };
 
 // Outer: pixels. Inner: the reduction index, counted (row tap, column tap, channel), whose runs of
@@ -183,10 +230,11 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
 
   // Always contiguous at the destination: a tile of A, or the staging of B.
   void pack_reduction(const PackBlock& block, Accumulator* to, const PackedLayout& layout) const {
+    const DepthIndex first = DepthIndex::at(taps_, block.inner_begin);
     for (int64_t o = 0; o < block.outer_size; ++o) {
       const T* const filter = weight_ + (block.outer_begin + o) * strides_.filter_stride;
       Accumulator* const row = to + o * layout.outer_stride;
-      strides_.for_each_run(taps_, block.inner_begin, block.inner_size,
+      strides_.for_each_run(taps_, first, block.inner_size,
                             [&](int64_t done, int64_t run, int64_t offset, int64_t stride) {
                               widen<Target>(filter + offset, stride, row + done, run);
                             });

@@ -1,5 +1,5 @@
 // What a range of grid pixels reads, worked out once and used for every channel and tap: where each
-// vector of pixels lies in the image, and which of its lanes a tap finds inside.
+// panel of pixels lies in the image, and which of its lanes a tap finds inside.
 #pragma once
 
 #include <cstddef>
@@ -13,34 +13,45 @@ namespace fastconv::cpu {
 class PixelPlan {
  public:
   // Lanes whose elements are neighbours in memory. `offset` is where lane 0 would lie; only the
-  // lanes of the mask are in memory.
+  // lanes of the mask are in memory. Where rows of the grid follow one another in the image (stride
+  // 1, "same" padding) a run goes on over their ends.
   struct Run {
     int64_t offset;
     uint32_t lanes;
   };
-  // A vector of more runs than this is gathered lane by lane.
-  static constexpr int kMaxRuns = 4;
+  // A panel of more runs than this is gathered lane by lane.
+  static constexpr int kMaxRuns = 8;
 
-  PixelPlan(const Im2col& matrix, int64_t capacity, int lanes, Carver& carver);
+  // For at most `capacity` pixels in panels of `panel_lanes` <= 32.
+  PixelPlan(const Im2col& matrix, int64_t capacity, int panel_lanes, Carver& carver);
 
   // Plans for `size` pixels from `begin` on; does nothing where that is the plan already.
   void set(int64_t begin, int64_t size);
 
-  int64_t vectors() const { return vectors_; }
+  int64_t panels() const { return panels_; }
   // 0 runs: gather.
-  int run_count(int64_t vector) const { return run_counts_[vector]; }
-  const Run* runs(int64_t vector) const { return runs_ + vector * kMaxRuns; }
-  const int64_t* lane_offsets(int64_t vector) const { return offsets_ + vector * lanes_; }
-  const uint32_t* row_masks(int64_t tap) const { return row_masks_ + tap * capacity_; }
-  const uint32_t* column_masks(int64_t tap) const { return column_masks_ + tap * capacity_; }
+  int run_count(int64_t panel) const { return run_counts_[panel]; }
+  const Run* runs(int64_t panel) const { return runs_ + panel * kMaxRuns; }
+  const int64_t* lane_offsets(int64_t panel) const { return offsets_ + panel * lanes_; }
+  // The lanes that are inside the image for each row tap, and for each column tap: a tap's lanes
+  // are in both.
+  const uint32_t* row_masks(int64_t panel) const { return row_masks_ + panel * row_taps_; }
+  const uint32_t* column_masks(int64_t panel) const { return column_masks_ + panel * column_taps_; }
 
  private:
-  void find_runs(int64_t vector, int64_t lanes_in_use);
+  struct Interval {
+    int64_t begin, end;
+  };
 
-  const Im2col& matrix_;
+  void add_segment(const PixelIndex& first, int64_t at, int64_t size);
+  void add_run(int64_t panel, int64_t offset, uint32_t lanes);
+  void set_lanes(uint32_t* masks, int64_t taps, int64_t tap, int64_t begin, int64_t end);
+
+  Im2col matrix_;
   int lanes_;
-  int64_t capacity_;  // in vectors
-  int64_t begin_ = -1, size_ = -1, vectors_ = 0;
+  int64_t row_taps_, column_taps_;
+  int64_t begin_ = -1, size_ = -1, panels_ = 0;
+  Interval* columns_inside_;  // for each column tap: the grid columns it finds inside the image
   int64_t* offsets_;
   Run* runs_;
   int32_t* run_counts_;

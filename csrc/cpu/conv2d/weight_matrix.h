@@ -15,11 +15,11 @@ class WeightMatrix {
            (m.columns.index + at.column * m.columns.index_step) * column_stride;
   }
 
-  // fn(done, run, offset, stride): the elements of a filter from reduction index k on, as runs of
+  // fn(done, run, offset, stride): the elements of a filter from `at` on, as runs of
   // one stride: channels, or the taps of one channel, or the taps of one row of the window, and the
   // whole range at once where these follow one another in memory.
   template <class F>
-  void for_each_run(const Im2col& m, int64_t k, int64_t size, const F& fn) const {
+  void for_each_run(const Im2col& m, DepthIndex at, int64_t size, const F& fn) const {
     const bool over_channels = m.channel_innermost || m.taps() == 1;
     const int64_t row = m.rows.index_step * row_stride;
     const int64_t column = m.columns.count == 1 ? row : m.columns.index_step * column_stride;
@@ -27,7 +27,6 @@ class WeightMatrix {
     const bool rows_follow = m.rows.count == 1 || row == column * m.columns.count;
     const bool all_follow = m.channel_innermost ? column == channel_stride * m.channels
                                                 : channel_stride == column * m.taps();
-    DepthIndex at = DepthIndex::at(m, k);
     if (m.taps() == 1 || (rows_follow && all_follow)) {
       fn(int64_t{0}, size, offset(m, at), stride);
       return;

@@ -26,6 +26,7 @@ void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Acc
   const auto tiles = EvenParts::at_most(rows.size, Shape::kTileRows, 1);
   for (int64_t block = 0; block < blocks.parts; ++block) {
     const int64_t k = depth.begin + blocks.begin(block), k_size = blocks.size(block);
+    const auto sums = EvenParts::at_most(k_size, kLongestSum, 1);
     pack_panels(b, columns.begin, columns.size, k, k_size, scratch);
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
       const int64_t i = tiles.begin(tile), height = tiles.size(tile);
@@ -33,9 +34,13 @@ void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Acc
       for (int64_t j = 0; j < columns.size; j += Shape::kTileColumns) {
         const int64_t left = ceil_div(columns.size - j, Shape::kLanes);
         const int64_t vectors = left < Shape::kTileVectors ? left : Shape::kTileVectors;
-        kMicroKernels<Target, Accumulator>.at[height - 1][vectors - 1](
-            k_size, scratch.tile, scratch.block + j * k_size, c.data + i * c.stride + j, c.stride,
-            accumulate || block > 0);
+        const auto kernel = kMicroKernels<Target, Accumulator>.at[height - 1][vectors - 1];
+        for (int64_t sum = 0; sum < sums.parts; ++sum) {
+          const int64_t from = sums.begin(sum);
+          kernel(sums.size(sum), scratch.tile + from,
+                 scratch.block + j * k_size + from * Shape::kTileColumns, c.data + i * c.stride + j,
+                 c.stride, accumulate || block > 0 || sum > 0);
+        }
       }
     }
   }
