@@ -8,6 +8,9 @@
 //   2, one copy for each tap at larger strides), then reduced to its row maxima;
 // - the maxima live in a ring of as many rows as a window spans, so that overlapping windows share
 //   them; an output row is the maximum over rows of the ring.
+// Where output rows are shorter than half a vector, several planes are pooled side by side as one
+// long row.
+//
 // Indices travel in lanes as wide as the values. 32-bit ones are exact modulo 2^32, and what is
 // stored is their distance from the window's first row, so that planes may be larger than 2^31.
 //
@@ -35,27 +38,35 @@ struct RowLayout {
   explicit RowLayout(const Pool2dProblem& p) {
     constexpr int64_t kLine = kCacheLine / static_cast<int64_t>(sizeof(typename V::Element));
     const bool by_phase = p.stride.w <= 2;
-    pitch = round_up(p.Q, kLine);
-    // Whole vectors are stored, so that a phase needs room for one vector beyond its last column.
-    const int64_t last_tap = (p.kernel.w - 1) * p.dilation.w;
-    copy_pitch = by_phase ? round_up(std::max(pitch + last_tap / p.stride.w,
-                                              (p.W + p.pad.w) / p.stride.w + 1 + V::kLanes),
-                                     kLine)
-                          : pitch;
+    const int64_t reach = by_phase ? (p.kernel.w - 1) * p.dilation.w / p.stride.w : 0;
+    const int64_t filled = by_phase ? (p.W + p.pad.w + p.stride.w - 1) / p.stride.w : p.Q;
+    plane_pitch = std::max(p.Q + reach, filled);
+    planes = 1;
+    if (2 * p.Q <= V::kLanes) {
+      planes = std::clamp<int64_t>(4 * V::kLanes / plane_pitch, 1, std::max<int64_t>(p.N * p.C, 1));
+    }
+    pitch = round_up((planes - 1) * plane_pitch + p.Q, kLine);
+    // Whole vectors are stored, so that a copy needs room for one vector beyond its last column.
+    copy_pitch =
+        round_up(std::max(pitch + reach, (planes - 1) * plane_pitch + filled + V::kLanes), kLine);
     copies = by_phase ? p.stride.w : p.kernel.w;
     const int64_t span = std::min((p.kernel.h - 1) * p.dilation.h + 1, p.H);
     ring = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(span)));
   }
 
   int64_t elements() const { return copies * copy_pitch + 2 * (ring + 1) * pitch; }
+  int64_t integers(const Pool2dProblem& p) const {
+    return ring + p.kernel.h + 3 * p.kernel.w + 2 * planes + 2 * pitch;
+  }
   int64_t bytes(const Pool2dProblem& p) const {
     return round_up(elements() * static_cast<int64_t>(sizeof(typename V::Element)), kCacheLine) +
-           round_up((ring + p.kernel.h + p.kernel.w) * static_cast<int64_t>(sizeof(int64_t)),
-                    kCacheLine);
+           round_up(integers(p) * static_cast<int64_t>(sizeof(int64_t)), kCacheLine);
   }
 
-  int64_t pitch;       // of a row of maxima
-  int64_t copy_pitch;  // of a phase or a tap's copy of the staged row
+  int64_t planes;       // side by side in one row
+  int64_t plane_pitch;  // from a plane's first output column to the next plane's
+  int64_t pitch;        // of a row of maxima
+  int64_t copy_pitch;   // of a phase or a tap's copy of the staged row
   int64_t copies;
   int64_t ring;  // rows of maxima, a power of two
 };
@@ -78,36 +89,38 @@ class RowPool {
     first_tap_ = indices_ + layout_.ring * layout_.pitch;
     first_cell_ = first_tap_ + layout_.pitch;
     rows_in_ring_ = reinterpret_cast<int64_t*>(workspace + layout_.bytes(p_)) -
-                    (layout_.ring + p_.kernel.h + p_.kernel.w);
+                    round_up(layout_.integers(p_), kCacheLine / 8);
     window_rows_ = rows_in_ring_ + layout_.ring;
     taps_ = window_rows_ + p_.kernel.h;
+    tap_columns_ = reinterpret_cast<Share*>(taps_ + p_.kernel.w);
+    plane_inputs_ = taps_ + 3 * p_.kernel.w;
+    plane_outputs_ = plane_inputs_ + layout_.planes;
+    row_indices_ = plane_outputs_ + layout_.planes;
+    row_values_ = reinterpret_cast<T*>(row_indices_ + layout_.pitch);
 
     std::fill_n(staged_, layout_.copies * layout_.copy_pitch,
                 -std::numeric_limits<Element>::infinity());
-    for (int64_t q = 0; q < layout_.pitch; ++q) {
-      const WindowAxis axis = window_w(std::min(q, p_.Q - 1));
+    for (int64_t i = 0; i < layout_.pitch; ++i) {
+      const int64_t q = std::min(i % layout_.plane_pitch, p_.Q - 1);
       const int64_t start = q * p_.stride.w - p_.pad.w;
-      first_tap_[q] = static_cast<Index>(start);
-      first_cell_[q] = static_cast<Index>(axis.fallback - start);
+      first_tap_[i] = static_cast<Index>(start);
+      first_cell_[i] = static_cast<Index>(window_w(q).fallback - start);
     }
     for (int64_t s = 0; s < p_.kernel.w; ++s) {
       const int64_t column = s * p_.dilation.w;
+      const int64_t left = std::max<int64_t>(p_.pad.w - column, 0);
+      const int64_t right = std::max<int64_t>(p_.W + p_.pad.w - column, 0);
       taps_[s] = p_.stride.w > 2 ? s * layout_.copy_pitch : place_of_column(column);
+      tap_columns_[s] = {(left + p_.stride.w - 1) / p_.stride.w,
+                         std::min((right + p_.stride.w - 1) / p_.stride.w, p_.Q)};
     }
   }
 
-  // Output rows counted through all planes.
+  // Output rows counted through all groups of planes.
   void run(Share rows) {
-    int64_t n = rows.begin / p_.P / p_.C, c = rows.begin / p_.P % p_.C, op = rows.begin % p_.P;
-    forget_rows();
     for (int64_t row = rows.begin; row < rows.end; ++row) {
-      pool_row(n, c, op);
-      if (++op < p_.P) continue;
-      op = 0;
-      forget_rows();
-      if (++c < p_.C) continue;
-      c = 0;
-      ++n;
+      if (row == rows.begin || row % p_.P == 0) begin_group(row / p_.P);
+      pool_row(row % p_.P);
     }
   }
 
@@ -121,53 +134,76 @@ class RowPool {
     return p_.stride.w == 1 ? column : column % 2 * layout_.copy_pitch + column / 2;
   }
 
-  void forget_rows() { std::fill_n(rows_in_ring_, layout_.ring, int64_t{-1}); }
+  void begin_group(int64_t group) {
+    const int64_t first_plane = group * layout_.planes;
+    planes_ = std::min(layout_.planes, p_.N * p_.C - first_plane);
+    columns_ = (planes_ - 1) * layout_.plane_pitch + p_.Q;
+    for (int64_t i = 0; i < planes_; ++i) {
+      const int64_t n = (first_plane + i) / p_.C, c = (first_plane + i) % p_.C;
+      plane_inputs_[i] = n * p_.input.n + c * p_.input.c;
+      plane_outputs_[i] = n * p_.output.n + c * p_.output.c;
+    }
+    std::fill_n(rows_in_ring_, layout_.ring, int64_t{-1});
+  }
 
-  void pool_row(int64_t n, int64_t c, int64_t op) {
+  void pool_row(int64_t op) {
     const WindowAxis h = window_axis(op, p_.H, p_.kernel.h, p_.stride.h, p_.pad.h, p_.dilation.h);
-    const T* plane = static_cast<const T*>(t_.input) + n * p_.input.n + c * p_.input.c;
     int64_t count = 0;
     for (int64_t ih = h.first; ih < h.end; ih += p_.dilation.h) {
       const int64_t slot = ih & (layout_.ring - 1);
       window_rows_[count++] = slot * layout_.pitch;
       if (rows_in_ring_[slot] == ih) continue;
       rows_in_ring_[slot] = ih;
-      stage(plane + ih * p_.input.h);
+      for (int64_t plane = 0; plane < planes_; ++plane) {
+        const int64_t at = plane_inputs_[plane] + ih * p_.input.h;
+        stage(static_cast<const T*>(t_.input) + at, staged_ + plane * layout_.plane_pitch);
+      }
       reduce_staged(ih, slot);
     }
-    const int64_t output = n * p_.output.n + c * p_.output.c + op * p_.output.h;
-    if (count == 0) {
-      fill_padding(h.fallback, output);
+    T* output = static_cast<T*>(t_.output) + op * p_.output.h;
+    int64_t* indices = kWithIndices ? t_.indices + op * p_.output.h : nullptr;
+    if (planes_ == 1 && count > 0) {
+      const int64_t at = plane_outputs_[0];
+      reduce_window(count, h.fallback, output + at, indices + at);
+      return;
+    }
+    if (count > 0) {
+      reduce_window(count, h.fallback, row_values_, row_indices_);
     } else {
-      reduce_window(count, h.fallback, output);
+      fill_padding(h.fallback);
+    }
+    for (int64_t plane = 0; plane < planes_; ++plane) {
+      const int64_t from = plane * layout_.plane_pitch, to = plane_outputs_[plane];
+      std::copy_n(row_values_ + from, p_.Q, output + to);
+      if constexpr (kWithIndices) std::copy_n(row_indices_ + from, p_.Q, indices + to);
     }
   }
 
-  void stage(const T* row) {
+  // One row of one plane to its place in the staged row.
+  void stage(const T* row, Element* to) {
     if (p_.input.w == 1 && p_.stride.w == 1) {
-      stage_contiguous(row);
+      stage_contiguous(row, to);
     } else if (p_.input.w == 1 && p_.stride.w == 2) {
-      stage_by_phase(row);
+      stage_by_phase(row, to);
     } else if (p_.stride.w <= 2) {
       for (int64_t w = 0; w < p_.W; ++w) {
-        staged_[place_of_column(w + p_.pad.w)] = Storage<T>::load(row[w * p_.input.w]);
+        to[place_of_column(w + p_.pad.w)] = Storage<T>::load(row[w * p_.input.w]);
       }
     } else {
-      stage_by_tap(row);
+      stage_by_tap(row, to);
     }
   }
 
-  void stage_contiguous(const T* row) {
-    Element* to = staged_ + p_.pad.w;
-    const int64_t columns = p_.W;
+  void stage_contiguous(const T* row, Element* to) {
+    const int64_t columns = p_.W, pad = p_.pad.w;
     for (int64_t w = 0; w < columns; w += kLanes) {
-      V::store(to + w, V::load_first(row + w, columns - w));
+      V::store(to + pad + w, V::load_first(row + w, columns - w));
     }
   }
 
-  void stage_by_phase(const T* row) {
-    Element* even = staged_ + place_of_column(p_.pad.w);
-    Element* odd = staged_ + place_of_column(p_.pad.w + 1);
+  void stage_by_phase(const T* row, Element* to) {
+    Element* even = to + place_of_column(p_.pad.w);
+    Element* odd = to + place_of_column(p_.pad.w + 1);
     const int64_t columns = p_.W;
     for (int64_t w = 0; w < columns; w += 2 * kLanes) {
       const Vector a = V::load_first(row + w, columns - w);
@@ -180,12 +216,14 @@ class RowPool {
     }
   }
 
-  void stage_by_tap(const T* row) {
+  void stage_by_tap(const T* row, Element* to) {
+    const int64_t stride = p_.stride.w * p_.input.w;
     for (int64_t s = 0; s < p_.kernel.w; ++s) {
-      Element* to = staged_ + taps_[s];
-      for (int64_t q = 0; q < p_.Q; ++q) {
-        const int64_t w = q * p_.stride.w + s * p_.dilation.w - p_.pad.w;
-        if (w >= 0 && w < p_.W) to[q] = Storage<T>::load(row[w * p_.input.w]);
+      Element* copy = to + s * layout_.copy_pitch;
+      const T* from = row + (s * p_.dilation.w - p_.pad.w) * p_.input.w;
+      const Share inside = tap_columns_[s];
+      for (int64_t q = inside.begin; q < inside.end; ++q) {
+        copy[q] = Storage<T>::load(from[q * stride]);
       }
     }
   }
@@ -213,7 +251,7 @@ class RowPool {
     const Index* first_cell = first_cell_;
     const Element* staged = staged_;
     const int64_t* taps = taps_;
-    const int64_t columns = p_.Q, dilation = p_.dilation.w;
+    const int64_t columns = columns_, dilation = p_.dilation.w;
     const int64_t tap_count = kTaps == 0 ? p_.kernel.w : kTaps;
     const Indices row_start = V::splat(ih * p_.W);
     for (int64_t q = 0; q < columns; q += kLanes) {
@@ -231,13 +269,11 @@ class RowPool {
     }
   }
 
-  void reduce_window(int64_t row_count, int64_t first_row, int64_t output_offset) {
-    T* output = static_cast<T*>(t_.output) + output_offset;
-    int64_t* output_indices = t_.indices + output_offset;
+  void reduce_window(int64_t row_count, int64_t first_row, T* output, int64_t* output_indices) {
     const Element* maxima = maxima_;
     const Index* indices = indices_;
     const int64_t* rows = window_rows_;
-    const int64_t columns = p_.Q, base = first_row * p_.W;
+    const int64_t columns = columns_, base = first_row * p_.W;
     for (int64_t q = 0; q < columns; q += kLanes) {
       Vector best = V::load(maxima + rows[0] + q);
       Indices index = V::load_indices(indices + rows[0] + q);
@@ -252,14 +288,11 @@ class RowPool {
     }
   }
 
-  // Windows without a row inside the plane.
-  void fill_padding(int64_t row, int64_t output_offset) {
-    for (int64_t q = 0; q < p_.Q; ++q) {
-      static_cast<T*>(t_.output)[output_offset + q] =
-          Storage<T>::store(-std::numeric_limits<Element>::infinity());
-      if (t_.indices != nullptr) {
-        t_.indices[output_offset + q] = row * p_.W + window_w(q).fallback;
-      }
+  // A row of windows without a row inside the plane.
+  void fill_padding(int64_t row) {
+    for (int64_t i = 0; i < columns_; ++i) {
+      row_values_[i] = Storage<T>::store(-std::numeric_limits<Element>::infinity());
+      row_indices_[i] = row * p_.W + first_tap_[i] + first_cell_[i];
     }
   }
 
@@ -274,20 +307,23 @@ class RowPool {
   int64_t* rows_in_ring_;  // which row of the plane each slot of the ring holds, or -1
   int64_t* window_rows_;   // where in the ring the rows of the present window start
   int64_t* taps_;          // where in the staged row each tap of output column 0 lies
+  Share* tap_columns_;     // the output columns that each tap has inside the plane
+  int64_t* plane_inputs_;  // where the planes of the present group start
+  int64_t* plane_outputs_;
+  int64_t* row_indices_;  // a finished output row on its way to several planes
+  T* row_values_;
+  // How many planes the present group has, and how many columns their rows side by side.
+  int64_t planes_ = 0, columns_ = 0;
 };
-
-inline int64_t row_tasks(const Pool2dProblem& p, int threads) {
-  return std::min(task_count(p.N * p.C * p.H * p.W, threads),
-                  std::max<int64_t>(p.N * p.C * p.P, 1));
-}
 
 template <class V, class T>
 void forward_rows(const Pool2dProblem& p, const MaxPool2dTensors& t, std::byte* workspace,
                   const Parallel& parallel) {
-  const int64_t rows = p.N * p.C * p.P;
-  if (rows == 0 || p.Q == 0) return;
-  const int64_t tasks = row_tasks(p, parallel.threads());
-  const int64_t bytes = RowLayout<V>(p).bytes(p);
+  if (p.N * p.C * p.P * p.Q == 0) return;
+  const RowLayout<V> layout(p);
+  const int64_t rows = (p.N * p.C + layout.planes - 1) / layout.planes * p.P;
+  const int64_t tasks = task_count(p.N * p.C * p.H * p.W, parallel.threads());
+  const int64_t bytes = layout.bytes(p);
   parallel.for_each(tasks, [&](int64_t task) {
     const Share share = share_of(rows, task, tasks);
     std::byte* own = workspace + task * bytes;
@@ -308,7 +344,7 @@ template <class Vectors>
 int64_t forward_rows_workspace(const Pool2dProblem& p, int threads) {
   const int64_t bytes = p.dtype == DType::f64 ? RowLayout<typename Vectors::Double>(p).bytes(p)
                                               : RowLayout<typename Vectors::Float>(p).bytes(p);
-  return row_tasks(p, threads) * bytes;
+  return task_count(p.N * p.C * p.H * p.W, threads) * bytes;
 }
 
 template <class Vectors>
