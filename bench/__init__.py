@@ -1,0 +1,1 @@
+"""Layer benchmarks of fastconv against torch: `python -m bench`."""
