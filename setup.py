@@ -1,4 +1,4 @@
-"""Builds fastconv._C: the operators, the CPU kernels and the pybind11 face, on LibTorch's stable ABI.
+"""Builds fastconv._C: operators, CPU kernels and the pybind11 face, on LibTorch's stable ABI.
 
 Needs torch, pybind11, ninja and setuptools already installed: `pip install --no-build-isolation .`
 MAX_JOBS caps the parallel compiles, as for every torch extension.
@@ -13,7 +13,7 @@ from setuptools import setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension
 
 ROOT = Path(__file__).parent
-# The oldest torch whose stable ABI carries parallel_for and strings. Not 0x0210..., which would be 2.16.
+# The oldest torch whose stable ABI carries parallel_for and strings. 0x0210... would be 2.16.
 TORCH_TARGET_VERSION = "0x020a000000000000"
 
 
@@ -30,7 +30,7 @@ def cpu_extension() -> CppExtension:
         extra_compile_args=[
             "-std=c++20",
             "-O2",
-            "-g0",  # Python's own flags ask for debug information: a library of 6.6 MB instead of 0.4
+            "-g0",  # Python's own flags ask for debug information: 6.6 MB instead of 0.4
             "-fvisibility=hidden",
             "-fno-math-errno",
             "-Wall",
@@ -40,7 +40,8 @@ def cpu_extension() -> CppExtension:
             "-DTORCH_STABLE_ONLY",
         ],
     )
-    # All we call is the stable C ABI in libtorch_cpu: a link to libtorch_python or libc10 would tie the wheel to a release.
+    # All we call is the stable C ABI in libtorch_cpu: a link to libtorch_python or libc10 would tie
+    # the wheel to a release.
     extension.libraries = ["torch_cpu"]
     return extension
 

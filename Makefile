@@ -1,0 +1,120 @@
+# `make demo` and `make test` work from nothing: a machine with Python >= 3.10, g++ >= 11 and make.
+# Everything lands in $(VENV), build*/, out/ and fastconv/*.so, which git ignores.
+
+PYTHON ?= python3
+CXX ?= g++
+VENV ?= .venv
+MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# Test processes; each may use all of torch's threads.
+TEST_JOBS ?= $(MAX_JOBS)
+export MAX_JOBS CXX
+
+BIN := $(abspath $(VENV))/bin
+# torch looks for ninja on the PATH.
+export PATH := $(BIN):$(PATH)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+RESULTS := out/test-results
+
+CPP_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' 2>/dev/null)
+BUILD_INPUTS := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h')
+
+# A caller's PYTHONPATH or user site would put other packages in front of the pinned ones.
+unexport PYTHONPATH
+export PYTHONNOUSERSITE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo bench test cpp-test asan lint format build wheel clean distclean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.built $(VENV)/.demo  ## photographs through ResNet-18 and AlexNet, LeNet-5 on digits; out/demo.png
+	$(BIN)/python -m examples.demo
+
+bench: $(VENV)/.built $(VENV)/.demo  ## time layers of real networks: make bench ARGS="--threads 2 --batch 16"
+	$(BIN)/python -m bench $(ARGS)
+
+test: $(VENV)/.built $(VENV)/.dev  ## the whole suite, then the kernels again under each lower instruction set
+	$(BIN)/python -m tests.every_isa -n $(TEST_JOBS) $(ARGS)
+
+build: $(VENV)/.built  ## compile fastconv into $(VENV)
+
+cpp-test:  ## the kernels' C++ unit tests (CMake, CTest)
+	@$(call need,cmake,apt-get install cmake)
+	cmake -S . -B build-cpp -DCMAKE_BUILD_TYPE=Release
+	cmake --build build-cpp --parallel $(MAX_JOBS)
+	@mkdir -p $(RESULTS)
+	ctest --test-dir build-cpp --output-on-failure --output-junit $(abspath $(RESULTS))/cpp.xml
+
+asan:  ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(call need,cmake,apt-get install cmake)
+	cmake -S . -B build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTCONV_SANITIZE=ON
+	cmake --build build-asan --parallel $(MAX_JOBS)
+	@mkdir -p $(RESULTS)
+	ctest --test-dir build-asan --output-on-failure --output-junit $(abspath $(RESULTS))/asan.xml
+
+lint: $(VENV)/.dev  ## ruff, mypy and clang-format, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
+
+format: $(VENV)/.dev  ## let ruff and clang-format rewrite what lint objects to
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP_FILES)
+
+wheel: $(VENV)/.build  ## dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
+clean:  ## remove what was built, keep the environment
+	rm -rf build build-cpp build-asan dist out *.egg-info fastconv/*.so $(VENV)/.built
+
+distclean: clean  ## remove the environment too
+	rm -rf $(VENV)
+
+# --- stamps: each is newer than what it was made from -------------------------------------------
+
+need = command -v $(firstword $(1)) >/dev/null || { \
+	echo "fastconv needs $(1): $(2)" >&2; exit 1; }
+
+# All that the machine must bring is asked for before anything is installed.
+$(VENV)/.made:
+	@$(call need,$(PYTHON),Python 3.10 or newer; name it by make PYTHON=/path/to/python3)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "fastconv needs Python 3.10 or newer, $(PYTHON) is $$($(PYTHON) --version):" \
+			"name another by make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) makes no virtual environments: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sysconfig; open(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || { \
+		echo "$(PYTHON) has no Python.h to compile against: apt-get install python3-dev" >&2; exit 1; }
+	@$(call need,$(CXX),apt-get install g++; name another by make CXX=/path/to/g++)
+	@echo 'int i = std::bit_cast<int>(1.0f);' | $(CXX) -std=c++20 -x c++ -include bit -fsyntax-only - 2>/dev/null || { \
+		echo "fastconv is C++20 and $(CXX) is too old for it: g++ 11 or newer will do" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.build: requirements/build.txt $(VENV)/.made
+	@echo "installing torch and the build tools into $(VENV)"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.demo: requirements/demo.txt $(VENV)/.build
+	@echo "installing the demonstration's libraries into $(VENV)"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
+	@echo "installing the test tools into $(VENV)"
+	@$(PIP) -r $<
+	@touch $@
+
+# The first time installs; after that ninja recompiles what changed, which pip would not.
+$(VENV)/.built: $(BUILD_INPUTS) $(VENV)/.build
+	@echo "compiling fastconv with $(MAX_JOBS) jobs"
+	@mkdir -p build
+	@if test -e $@; then $(BIN)/python setup.py --quiet build_ext --inplace; \
+		else $(PIP) --no-build-isolation --no-deps --editable .; \
+		fi > build/log.txt || { cat build/log.txt >&2; exit 1; }
+	@touch $@
