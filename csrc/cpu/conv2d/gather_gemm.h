@@ -2,6 +2,8 @@
 // set's pragma.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/pack_sources.h"
 #include "cpu/conv2d/partition.h"
@@ -76,16 +78,21 @@ class GatherGemm {
       const Operand<Target, Accumulator> filters{&weight_source_, !gather_.weight_filters_inner};
       const Operand<Target, Accumulator> pixels = image_operand();
       const bool wide = gather_.pixels_are_columns;
-      const BlockOfC<Accumulator> c{c_, c_stride_};
-      gemm_block(wide ? filters : pixels, wide ? pixels : filters, rows, columns,
-                 {0, gather_.x.depth()}, false, c, scratch_);
 
       T* const group_y = y + gather_.y_offset + group * gather_.y_group;
       const T* const group_bias = bias == nullptr ? nullptr : bias + group * gather_.filters;
+      const BlockOfC<Accumulator> in_place = block_in_place(rows, columns, group_y);
+      const BlockOfC<Accumulator> c =
+          in_place.data != nullptr ? in_place : BlockOfC<Accumulator>{c_, c_stride_};
+      // The sums start from the bias, in scratch and in place alike: where C lies changes no bit.
+      if (bias != nullptr) fill_with_bias(c, rows, columns, group_bias);
+      gemm_block(wide ? filters : pixels, wide ? pixels : filters, rows, columns,
+                 {0, gather_.x.depth()}, bias != nullptr, c, scratch_);
+      if (in_place.data != nullptr) return;
       if (wide) {
-        store_filter_rows(rows, columns, group_bias, group_y);
+        store_filter_rows(rows, columns, group_y);
       } else {
-        store_pixel_rows(rows, columns, group_bias, group_y);
+        store_pixel_rows(rows, columns, group_y);
       }
     }
 
@@ -104,7 +111,43 @@ class GatherGemm {
       return at.image * gather_.y.n + at.row * gather_.y.h + at.column * gather_.y.w;
     }
 
-    void store_filter_rows(Range filters, Range pixels, const T* bias, T* y) const {
+    // The block of the tensor where that can stand for C: the accumulator's type, rows of whole
+    // vectors, an even stride from row to row. Null data where it cannot.
+    BlockOfC<Accumulator> block_in_place(Range rows, Range columns, T* y) const {
+      if constexpr (std::is_same_v<T, Accumulator>) {
+        const Im2col& x = gather_.x;
+        const bool dense_plane = gather_.y.h == x.grid_w * gather_.y.w;
+        if (columns.size % Shape::kLanes != 0 || !dense_plane) return {nullptr, 0};
+        if (gather_.pixels_are_columns) {
+          const PixelIndex first = PixelIndex::at(x, columns.begin);
+          const int64_t plane = x.grid_h * x.grid_w;
+          const bool one_image = columns.begin + columns.size <= (first.image + 1) * plane;
+          if (one_image && gather_.y.w == 1) {
+            return {y + offset_of(first) + rows.begin * gather_.y.c, gather_.y.c};
+          }
+        } else {
+          const bool dense = x.images == 1 || gather_.y.n == x.grid_h * gather_.y.h;
+          if (dense && gather_.y.c == 1) {
+            return {y + rows.begin * gather_.y.w + columns.begin, gather_.y.w};
+          }
+        }
+      }
+      return {nullptr, 0};
+    }
+
+    void fill_with_bias(const BlockOfC<Accumulator>& c, Range rows, Range columns,
+                        const T* bias) const {
+      for (int64_t i = 0; i < rows.size; ++i) {
+        Accumulator* const row = c.data + i * c.stride;
+        if (gather_.pixels_are_columns) {
+          fill_row<Target>(row, columns.size, Storage<T>::load(bias[rows.begin + i]));
+        } else {
+          widen_run<Target>(bias + columns.begin, row, columns.size);
+        }
+      }
+    }
+
+    void store_filter_rows(Range filters, Range pixels, T* y) const {
       const Im2col& x = gather_.x;
       // Where the rows of a plane follow one another, a whole plane is one run.
       const bool dense = gather_.y.h == x.grid_w * gather_.y.w;
@@ -114,12 +157,9 @@ class GatherGemm {
         const int64_t rest =
             x.grid_w - at.column + (dense ? (x.grid_h - 1 - at.row) * x.grid_w : 0);
         const int64_t run = left < rest ? left : rest;
-        T* const to = y + offset_of(at);
+        T* const to = y + offset_of(at) + filters.begin * gather_.y.c;
         for (int64_t f = 0; f < filters.size; ++f) {
-          RowBias<Target, T> row_bias{};
-          if (bias != nullptr) row_bias.value = Storage<T>::load(bias[filters.begin + f]);
-          store_row<Target>(c_ + f * c_stride_ + done, run, bias == nullptr ? nullptr : &row_bias,
-                            to + (filters.begin + f) * gather_.y.c, gather_.y.w);
+          store_row<Target>(c_ + f * c_stride_ + done, run, to + f * gather_.y.c, gather_.y.w);
         }
         done += run;
         at.column = x.grid_w - 1;
@@ -128,12 +168,10 @@ class GatherGemm {
       }
     }
 
-    void store_pixel_rows(Range pixels, Range filters, const T* bias, T* y) const {
-      const ElementBias<Target, T> element_bias{bias == nullptr ? nullptr : bias + filters.begin};
+    void store_pixel_rows(Range pixels, Range filters, T* y) const {
       PixelIndex at = PixelIndex::at(gather_.x, pixels.begin);
       for (int64_t i = 0; i < pixels.size; ++i, at.advance(gather_.x)) {
         store_row<Target>(c_ + i * c_stride_, filters.size,
-                          bias == nullptr ? nullptr : &element_bias,
                           y + offset_of(at) + filters.begin * gather_.y.c, gather_.y.c);
       }
     }

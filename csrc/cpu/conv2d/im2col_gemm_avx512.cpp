@@ -12,6 +12,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather.h"

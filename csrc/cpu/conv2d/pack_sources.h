@@ -10,22 +10,30 @@
 
 namespace fastconv::cpu {
 
+// to[i] = from[i], widened.
+template <class Target, class T>
+inline void widen_run(const T* from, typename Storage<T>::Accumulator* to, int64_t count) {
+  using Vector = typename Target::template Vector<typename Storage<T>::Accumulator>;
+  constexpr uint32_t kAll = first_lanes(Vector::kLanes);
+  for (; count >= Vector::kLanes; count -= Vector::kLanes) {
+    Vector::store_lanes(to, Vector::load_lanes(from, kAll), kAll);
+    from += Vector::kLanes;
+    to += Vector::kLanes;
+  }
+  if (count > 0) {
+    const uint32_t rest = first_lanes(count);
+    Vector::store_lanes(to, Vector::load_lanes(from, rest), rest);
+  }
+}
+
 // to[i] = from[i * stride], widened.
 template <class Target, class T>
-void widen(const T* from, int64_t stride, typename Storage<T>::Accumulator* to, int64_t count) {
-  using Vector = typename Target::template Vector<typename Storage<T>::Accumulator>;
-  if (stride != 1) {
+inline void widen(const T* from, int64_t stride, typename Storage<T>::Accumulator* to,
+                  int64_t count) {
+  if (stride == 1) {
+    widen_run<Target>(from, to, count);
+  } else {
     for (int64_t i = 0; i < count; ++i) to[i] = Storage<T>::load(from[i * stride]);
-    return;
-  }
-  constexpr uint32_t kAll = first_lanes(Vector::kLanes);
-  int64_t i = 0;
-  for (; i + Vector::kLanes <= count; i += Vector::kLanes) {
-    Vector::store_lanes(to + i, Vector::load_lanes(from + i, kAll), kAll);
-  }
-  if (i < count) {
-    const uint32_t rest = first_lanes(count - i);
-    Vector::store_lanes(to + i, Vector::load_lanes(from + i, rest), rest);
   }
 }
 
@@ -154,33 +162,51 @@ class ChannelSource final : public PackSource<Target, typename Storage<T>::Accum
   void read_from(const T* image) { image_ = image; }
 
   void pack(const PackBlock& block, Accumulator* to, const PackedLayout& layout) override {
-    PixelIndex pixel = PixelIndex::at(matrix_, block.outer_begin);
+    PixelIndex at = PixelIndex::at(matrix_, block.outer_begin);
     const DepthIndex first = DepthIndex::at(matrix_, block.inner_begin);
-    for (int64_t o = 0; o < block.outer_size; ++o, pixel.advance(matrix_)) {
-      pack_pixel(pixel, first, block.inner_size, to + o * layout.outer_stride, layout.panel_stride);
+    Pixel pixels[kPixels];
+    for (int64_t done = 0; done < block.outer_size; done += kPixels) {
+      const int64_t left = block.outer_size - done;
+      const int count = static_cast<int>(left < kPixels ? left : kPixels);
+      for (int i = 0; i < count; ++i, at.advance(matrix_)) {
+        const int64_t h = at.row * matrix_.step.h, w = at.column * matrix_.step.w;
+        pixels[i] = {h, w,
+                     image_ + (at.image * matrix_.strides.n + h * matrix_.strides.h +
+                               w * matrix_.strides.w)};
+      }
+      pack_pixels(pixels, count, first, block.inner_size, to + done * layout.outer_stride, layout);
     }
   }
 
  private:
-  void pack_pixel(const PixelIndex& pixel, DepthIndex at, int64_t size, Accumulator* to,
-                  int64_t panel_stride) const {
+  // Pixels that share the work of finding a run of channels.
+  static constexpr int kPixels = 16;
+  struct Pixel {
+    int64_t h, w;
+    const T* origin;  // of its window's first tap, were there no padding
+  };
+
+  void pack_pixels(const Pixel* pixels, int count, DepthIndex at, int64_t size, Accumulator* to,
+                   const PackedLayout& layout) const {
     const Im2col& m = matrix_;
-    const bool contiguous = panel_stride == Shape::kTileColumns;
+    const bool contiguous = layout.panel_stride == Shape::kTileColumns;
     for (int64_t done = 0; done < size;) {
-      const int64_t h = pixel.row * m.step.h + m.rows.offset + at.row * m.rows.offset_step;
-      const int64_t w =
-          pixel.column * m.step.w + m.columns.offset + at.column * m.columns.offset_step;
-      const bool inside = h >= 0 && h < m.height && w >= 0 && w < m.width;
       int64_t run = size - done < m.channels - at.channel ? size - done : m.channels - at.channel;
       const int64_t in_panel = done % Shape::kTileColumns;
       if (!contiguous && run > Shape::kTileColumns - in_panel) run = Shape::kTileColumns - in_panel;
-      Accumulator* const at_run = to + done / Shape::kTileColumns * panel_stride + in_panel;
-      if (inside) {
-        const int64_t offset = pixel.image * m.strides.n + at.channel * m.strides.c +
-                               h * m.strides.h + w * m.strides.w;
-        widen<Target>(image_ + offset, m.strides.c, at_run, run);
-      } else {
-        for (int64_t i = 0; i < run; ++i) at_run[i] = 0;
+      const int64_t h = m.rows.offset + at.row * m.rows.offset_step;
+      const int64_t w = m.columns.offset + at.column * m.columns.offset_step;
+      const int64_t offset = at.channel * m.strides.c + h * m.strides.h + w * m.strides.w;
+      Accumulator* to_run = to + done / Shape::kTileColumns * layout.panel_stride + in_panel;
+      for (int i = 0; i < count; ++i, to_run += layout.outer_stride) {
+        const bool inside =
+            static_cast<uint64_t>(pixels[i].h + h) < static_cast<uint64_t>(m.height) &&
+            static_cast<uint64_t>(pixels[i].w + w) < static_cast<uint64_t>(m.width);
+        if (inside) {
+          widen<Target>(pixels[i].origin + offset, m.strides.c, to_run, run);
+        } else {
+          for (int64_t c = 0; c < run; ++c) to_run[c] = 0;
+        }
       }
       done += run;
       at.channel += run - 1;

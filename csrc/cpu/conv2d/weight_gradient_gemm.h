@@ -166,10 +166,9 @@ class WeightGradientGemm {
     template <class Element>
     void store_filter(const Accumulator* from, Range taps, const WeightMatrix& matrix,
                       Element* filter) const {
-      constexpr const RowBias<Target, Element>* kNoBias = nullptr;
       matrix.for_each_run(gradient_.input, DepthIndex::at(gradient_.input, taps.begin), taps.size,
                           [&](int64_t done, int64_t run, int64_t offset, int64_t stride) {
-                            store_row<Target>(from + done, run, kNoBias, filter + offset, stride);
+                            store_row<Target>(from + done, run, filter + offset, stride);
                           });
     }
 
@@ -202,9 +201,7 @@ class WeightGradientGemm {
                     filter % filters * gradient_.weight.filter_stride;
       gradient_.weight.for_each_run(gradient_.input, DepthIndex{}, depth,
                                     [&](int64_t done, int64_t run, int64_t offset, int64_t stride) {
-                                      constexpr const RowBias<Target, T>* kNoBias = nullptr;
-                                      store_row<Target>(sum + done, run, kNoBias, to + offset,
-                                                        stride);
+                                      store_row<Target>(sum + done, run, to + offset, stride);
                                     });
     });
   }

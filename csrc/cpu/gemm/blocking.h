@@ -95,7 +95,7 @@ constexpr uint32_t first_lanes(int64_t count) {
   return count >= 32 ? ~0u : (1u << static_cast<unsigned>(count)) - 1u;
 }
 
-// C, row by row, every row aligned to a cache line and padded to whole vectors.
+// C, row by row, every row with room for whole vectors: scratch, or the tensor itself.
 template <class Accumulator>
 struct BlockOfC {
   Accumulator* data;

@@ -9,7 +9,7 @@
 //   b[k][j] is b[k * kTileColumns + j]: one panel of packed B, 64-byte aligned, its columns past
 //   the
 //           edge of the matrix zero;
-//   c[i][j] is c[i * c_stride + j], aligned to a vector, with room for whole vectors.
+//   c[i][j] is c[i * c_stride + j], any alignment, with room for whole vectors.
 // The sum over k is one chain of fused multiply-adds in ascending order for every element, whatever
 // rows and vectors are: how a matrix is cut into tiles changes no bit of the result.
 //
@@ -52,8 +52,8 @@ void micro_kernel_tile(int64_t depth, const Accumulator* a, const Accumulator* b
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       Accumulator* const at = c + i * c_stride + v * Shape::kLanes;
-      if (accumulate) sum[i][v] = Vector::add(Vector::load(at), sum[i][v]);
-      Vector::store(at, sum[i][v]);
+      if (accumulate) sum[i][v] = Vector::add(Vector::load_unaligned(at), sum[i][v]);
+      Vector::store_unaligned(at, sum[i][v]);
     }
   }
 }

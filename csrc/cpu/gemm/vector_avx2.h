@@ -24,6 +24,8 @@ struct Avx2::Vector<float> {
   static Type zero() { return _mm256_setzero_ps(); }
   static Type load(const float* p) { return _mm256_load_ps(p); }
   static void store(float* p, Type x) { _mm256_store_ps(p, x); }
+  static Type load_unaligned(const float* p) { return _mm256_loadu_ps(p); }
+  static void store_unaligned(float* p, Type x) { _mm256_storeu_ps(p, x); }
   static Type broadcast(const float* p) { return _mm256_broadcast_ss(p); }
   static Type add(Type x, Type y) { return _mm256_add_ps(x, y); }
   static Type multiply_add(Type x, Type y, Type z) { return _mm256_fmadd_ps(x, y, z); }
@@ -128,6 +130,8 @@ struct Avx2::Vector<double> {
   static Type zero() { return _mm256_setzero_pd(); }
   static Type load(const double* p) { return _mm256_load_pd(p); }
   static void store(double* p, Type x) { _mm256_store_pd(p, x); }
+  static Type load_unaligned(const double* p) { return _mm256_loadu_pd(p); }
+  static void store_unaligned(double* p, Type x) { _mm256_storeu_pd(p, x); }
   static Type broadcast(const double* p) { return _mm256_broadcast_sd(p); }
   static Type add(Type x, Type y) { return _mm256_add_pd(x, y); }
   static Type multiply_add(Type x, Type y, Type z) { return _mm256_fmadd_pd(x, y, z); }

@@ -27,6 +27,8 @@ struct Avx512::Vector<float> {
   static Type zero() { return _mm512_setzero_ps(); }
   static Type load(const float* p) { return _mm512_load_ps(p); }
   static void store(float* p, Type x) { _mm512_store_ps(p, x); }
+  static Type load_unaligned(const float* p) { return _mm512_loadu_ps(p); }
+  static void store_unaligned(float* p, Type x) { _mm512_storeu_ps(p, x); }
   static Type broadcast(const float* p) { return _mm512_set1_ps(*p); }
   static Type add(Type x, Type y) { return _mm512_add_ps(x, y); }
   static Type multiply_add(Type x, Type y, Type z) { return _mm512_fmadd_ps(x, y, z); }
@@ -107,6 +109,8 @@ struct Avx512::Vector<double> {
   static Type zero() { return _mm512_setzero_pd(); }
   static Type load(const double* p) { return _mm512_load_pd(p); }
   static void store(double* p, Type x) { _mm512_store_pd(p, x); }
+  static Type load_unaligned(const double* p) { return _mm512_loadu_pd(p); }
+  static void store_unaligned(double* p, Type x) { _mm512_storeu_pd(p, x); }
   static Type broadcast(const double* p) { return _mm512_set1_pd(*p); }
   static Type add(Type x, Type y) { return _mm512_add_pd(x, y); }
   static Type multiply_add(Type x, Type y, Type z) { return _mm512_fmadd_pd(x, y, z); }

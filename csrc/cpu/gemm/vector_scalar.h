@@ -14,6 +14,8 @@ struct Scalar {
   template <class Accumulator>
   struct Vector {
     typedef Accumulator Type __attribute__((vector_size(16), may_alias));
+    typedef Accumulator Unaligned
+        __attribute__((vector_size(16), may_alias, aligned(alignof(Accumulator))));
     typedef int64_t Bits __attribute__((vector_size(16), may_alias));
     static constexpr int kLanes = 16 / sizeof(Accumulator);
     static constexpr uint32_t kAllLanes = (1u << kLanes) - 1;
@@ -21,6 +23,10 @@ struct Scalar {
     static Type zero() { return Type{}; }
     static Type load(const Accumulator* p) { return *reinterpret_cast<const Type*>(p); }
     static void store(Accumulator* p, Type x) { *reinterpret_cast<Type*>(p) = x; }
+    static Type load_unaligned(const Accumulator* p) {
+      return *reinterpret_cast<const Unaligned*>(p);
+    }
+    static void store_unaligned(Accumulator* p, Type x) { *reinterpret_cast<Unaligned*>(p) = x; }
     static Type broadcast(const Accumulator* p) { return Type{} + *p; }
     static Type add(Type x, Type y) { return x + y; }
     static Type multiply_add(Type x, Type y, Type z) { return x * y + z; }
