@@ -1,0 +1,118 @@
+"""The algorithms that the library has, and the choice of one by name."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+
+import torch
+
+from fastconv._ops import _C
+
+__all__ = ["Algorithm", "algorithms", "use_algorithm"]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to compute one direction of one operator."""
+
+    name: str
+    """Unique among all algorithms: what :class:`use_algorithm` takes."""
+    op: str
+    """``conv2d`` or ``max_pool2d``."""
+    direction: str
+    """conv2d: ``fprop``, ``dgrad``, ``wgrad``; max_pool2d: ``forward``, ``backward``."""
+    isa: str
+    """The least instruction set it needs: ``scalar``, ``avx2``, ``avx512`` or ``amx``."""
+    dtypes: tuple[torch.dtype, ...]
+    error: float
+    """Stated bound of ||out - ref|| / ||ref|| in float32; 0 where the result is exact."""
+    note: str
+    """The method and its workspace, in a sentence."""
+
+
+@functools.cache
+def algorithms() -> tuple[Algorithm, ...]:
+    """Every algorithm, in the order in which the dispatcher asks them (best first)."""
+    return tuple(
+        Algorithm(
+            name=fact["name"],
+            op=fact["op"],
+            direction=fact["direction"],
+            isa=fact["isa"],
+            dtypes=tuple(getattr(torch, dtype) for dtype in fact["dtypes"]),
+            error=fact["error"],
+            note=fact["note"],
+        )
+        for fact in _C.algorithms()
+    )
+
+
+class _Requested(threading.local):
+    names: str = ""
+
+
+_requested = _Requested()
+
+
+def requested_algorithms() -> str:
+    """The names in force on this thread, comma-joined as the operators take them."""
+    return _requested.names
+
+
+@functools.cache
+def _job_of(name: str) -> tuple[str, str]:
+    for algorithm in algorithms():
+        if algorithm.name == name:
+            return algorithm.op, algorithm.direction
+    known = ", ".join(algorithm.name for algorithm in algorithms())
+    raise ValueError(f"fastconv has no algorithm {name!r}. It has: {known}")
+
+
+@functools.cache
+def _with_name(names: str, name: str) -> str:
+    """`names` and `name`, without those that `name` takes the place of."""
+    job = _job_of(name)
+    others = [other for other in names.split(",") if other and _job_of(other) != job]
+    return ",".join([*others, name])
+
+
+class use_algorithm:
+    """Context manager: within it, this thread computes one operator direction by that algorithm.
+
+    It governs only the operator and direction that the algorithm implements, so that several can be
+    in force at once; of two for the same direction the inner one wins. A forward pass hands what is
+    in force to its backward pass, wherever that runs.
+
+    Args:
+        name: the :attr:`Algorithm.name` of one of :func:`algorithms`.
+
+    Raises:
+        ValueError: on entry, if there is no algorithm of that name.
+        RuntimeError: at the call of an operator, if the algorithm cannot do that problem; the
+            message says why.
+
+    Example::
+
+        with fastconv.use_algorithm("conv2d_fprop_reference"):
+            y = fastconv.conv2d(x, weight)
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._outer: list[str] = []
+
+    def __enter__(self) -> None:
+        names = _with_name(_requested.names, self.name)
+        self._outer.append(_requested.names)
+        _requested.names = names
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _requested.names = self._outer.pop()

@@ -1,0 +1,36 @@
+"""Under autocast a convolution runs in autocast's dtype, as torch's does; pooling keeps its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastconv import _ops
+
+
+def _cast(tensor: Tensor, device_type: str, dtype: torch.dtype) -> Tensor:
+    eligible = (
+        tensor.device.type == device_type
+        and tensor.is_floating_point()
+        and tensor.dtype is not torch.float64
+    )
+    return tensor.to(dtype) if eligible else tensor
+
+
+def _conv2d_autocast_cpu(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any
+) -> Any:
+    dtype = torch.get_autocast_dtype("cpu")
+    key_set = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+    with torch._C._ExcludeDispatchKeyGuard(key_set):
+        return _ops.conv2d(
+            _cast(input, "cpu", dtype),
+            _cast(weight, "cpu", dtype),
+            None if bias is None else _cast(bias, "cpu", dtype),
+            *rest,
+        )
+
+
+_ops.library.impl("conv2d", _conv2d_autocast_cpu, "AutocastCPU")

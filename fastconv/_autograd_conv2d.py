@@ -1,0 +1,348 @@
+"""Derivatives of conv2d, of any order and in both modes.
+
+The forward and its two gradients are one trilinear form in (input, weight, grad_output), taken
+three ways. Each is linear in each of its tensors, so that the derivative of any of them is one of
+the three again, and everything below is that one fact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from fastconv import _ops
+from fastconv._autograd_function import (
+    OperatorFunction,
+    add_tangents,
+    below_autograd,
+    needs_autograd,
+    primals,
+    tangent_rule,
+)
+from fastconv._layout import conv2d_is_channels_last, suggests_channels_last
+
+# What all three operators share after their tensors and sizes: stride, padding, dilation, groups.
+Geometry = tuple[Any, Any, Any, int]
+
+
+def _grad_weight_is_channels_last(input: Tensor, weight: Tensor) -> bool:
+    # torch gives the zero gradient of an empty batch in the weight's own layout.
+    if input.dim() == 4 and input.shape[0] == 0:
+        return suggests_channels_last(weight)
+    return conv2d_is_channels_last(input, weight)
+
+
+class Conv2dFunction(OperatorFunction):
+    """output = conv2d(input, weight) + bias"""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        algorithm: str,
+    ) -> Tensor:
+        with below_autograd():
+            output: Tensor = _ops.conv2d(
+                input, weight, bias, stride, padding, dilation, groups, algorithm
+            )
+        ctx.save_for_backward(input, weight)
+        ctx.save_for_forward(input, weight)
+        ctx.geometry = (stride, padding, dilation, groups)
+        ctx.algorithm = algorithm
+        ctx.output_size = output.shape
+        ctx.set_materialize_grads(False)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Any, ...]:
+        grad_input = grad_weight = grad_bias = None
+        if grad_output is not None:
+            input, weight = ctx.saved_tensors
+            needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+            if needs_input:
+                grad_input = _ops.conv2d_grad_input(
+                    grad_output,
+                    weight,
+                    input.shape,
+                    *ctx.geometry,
+                    conv2d_is_channels_last(input, weight),
+                    ctx.algorithm,
+                )
+            if needs_weight:
+                grad_weight = _ops.conv2d_grad_weight(
+                    grad_output,
+                    input,
+                    weight.shape,
+                    *ctx.geometry,
+                    _grad_weight_is_channels_last(input, weight),
+                    ctx.algorithm,
+                )
+            if needs_bias:
+                grad_bias = _ops.conv2d_grad_bias(grad_output)
+        return grad_input, grad_weight, grad_bias, None, None, None, None, None
+
+    @staticmethod
+    @tangent_rule
+    def jvp(
+        ctx: Any,
+        input_tangent: Tensor | None,
+        weight_tangent: Tensor | None,
+        bias_tangent: Tensor | None,
+        *_: None,
+    ) -> Tensor | None:
+        input, weight = primals(ctx)
+        tangent = None
+        if input_tangent is not None:
+            tangent = _ops.conv2d(input_tangent, weight, None, *ctx.geometry, ctx.algorithm)
+        if weight_tangent is not None:
+            by_weight = _ops.conv2d(input, weight_tangent, None, *ctx.geometry, ctx.algorithm)
+            tangent = add_tangents(tangent, by_weight)
+        if bias_tangent is not None:
+            by_bias = bias_tangent[:, None, None].expand(ctx.output_size)
+            tangent = add_tangents(tangent, by_bias)
+        return tangent
+
+
+class GradInputFunction(OperatorFunction):
+    """grad_input = conv2d_grad_input(grad_output, weight), linear in both"""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad_output: Tensor,
+        weight: Tensor,
+        input_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        channels_last: bool,
+        algorithm: str,
+    ) -> Tensor:
+        with below_autograd():
+            grad_input: Tensor = _ops.conv2d_grad_input(
+                grad_output,
+                weight,
+                input_size,
+                stride,
+                padding,
+                dilation,
+                groups,
+                channels_last,
+                algorithm,
+            )
+        ctx.save_for_backward(grad_output, weight)
+        ctx.save_for_forward(grad_output, weight)
+        ctx.geometry = (stride, padding, dilation, groups)
+        ctx.input_size = input_size
+        ctx.channels_last = channels_last
+        ctx.algorithm = algorithm
+        ctx.set_materialize_grads(False)
+        return grad_input
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Any, ...]:
+        for_grad_output = for_weight = None
+        if cotangent is not None:
+            grad_output, weight = ctx.saved_tensors
+            needs_grad_output, needs_weight = ctx.needs_input_grad[:2]
+            if needs_grad_output:
+                for_grad_output = _ops.conv2d(
+                    cotangent, weight, None, *ctx.geometry, ctx.algorithm
+                )
+            if needs_weight:
+                for_weight = _ops.conv2d_grad_weight(
+                    grad_output,
+                    cotangent,
+                    weight.shape,
+                    *ctx.geometry,
+                    _grad_weight_is_channels_last(cotangent, weight),
+                    ctx.algorithm,
+                )
+        return for_grad_output, for_weight, None, None, None, None, None, None, None
+
+    @staticmethod
+    @tangent_rule
+    def jvp(
+        ctx: Any, grad_output_tangent: Tensor | None, weight_tangent: Tensor | None, *_: None
+    ) -> Tensor | None:
+        grad_output, weight = primals(ctx)
+        rest = (ctx.input_size, *ctx.geometry, ctx.channels_last, ctx.algorithm)
+        tangent = None
+        if grad_output_tangent is not None:
+            tangent = _ops.conv2d_grad_input(grad_output_tangent, weight, *rest)
+        if weight_tangent is not None:
+            by_weight = _ops.conv2d_grad_input(grad_output, weight_tangent, *rest)
+            tangent = add_tangents(tangent, by_weight)
+        return tangent
+
+
+class GradWeightFunction(OperatorFunction):
+    """grad_weight = conv2d_grad_weight(grad_output, input), linear in both"""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad_output: Tensor,
+        input: Tensor,
+        weight_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        channels_last: bool,
+        algorithm: str,
+    ) -> Tensor:
+        with below_autograd():
+            grad_weight: Tensor = _ops.conv2d_grad_weight(
+                grad_output,
+                input,
+                weight_size,
+                stride,
+                padding,
+                dilation,
+                groups,
+                channels_last,
+                algorithm,
+            )
+        ctx.save_for_backward(grad_output, input)
+        ctx.save_for_forward(grad_output, input)
+        ctx.geometry = (stride, padding, dilation, groups)
+        ctx.weight_size = weight_size
+        ctx.channels_last = channels_last
+        ctx.algorithm = algorithm
+        ctx.set_materialize_grads(False)
+        return grad_weight
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Any, ...]:
+        for_grad_output = for_input = None
+        if cotangent is not None:
+            grad_output, input = ctx.saved_tensors
+            needs_grad_output, needs_input = ctx.needs_input_grad[:2]
+            if needs_grad_output:
+                for_grad_output = _ops.conv2d(
+                    input, cotangent, None, *ctx.geometry, ctx.algorithm
+                )
+            if needs_input:
+                for_input = _ops.conv2d_grad_input(
+                    grad_output,
+                    cotangent,
+                    input.shape,
+                    *ctx.geometry,
+                    conv2d_is_channels_last(input, cotangent),
+                    ctx.algorithm,
+                )
+        return for_grad_output, for_input, None, None, None, None, None, None, None
+
+    @staticmethod
+    @tangent_rule
+    def jvp(
+        ctx: Any, grad_output_tangent: Tensor | None, input_tangent: Tensor | None, *_: None
+    ) -> Tensor | None:
+        grad_output, input = primals(ctx)
+        rest = (ctx.weight_size, *ctx.geometry, ctx.channels_last, ctx.algorithm)
+        tangent = None
+        if grad_output_tangent is not None:
+            tangent = _ops.conv2d_grad_weight(grad_output_tangent, input, *rest)
+        if input_tangent is not None:
+            by_input = _ops.conv2d_grad_weight(grad_output, input_tangent, *rest)
+            tangent = add_tangents(tangent, by_input)
+        return tangent
+
+
+class GradBiasFunction(OperatorFunction):
+    """grad_bias = the sum of grad_output over batch and plane"""
+
+    @staticmethod
+    def forward(ctx: Any, grad_output: Tensor) -> Tensor:
+        with below_autograd():
+            grad_bias: Tensor = _ops.conv2d_grad_bias(grad_output)
+        ctx.output_size = grad_output.shape
+        ctx.set_materialize_grads(False)
+        return grad_bias
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None) -> Tensor | None:
+        return None if cotangent is None else cotangent[:, None, None].expand(ctx.output_size)
+
+    @staticmethod
+    @tangent_rule
+    def jvp(ctx: Any, grad_output_tangent: Tensor | None) -> Tensor | None:
+        if grad_output_tangent is None:
+            return None
+        tangent: Tensor = _ops.conv2d_grad_bias(grad_output_tangent)
+        return tangent
+
+
+def _conv2d_autograd(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = (1, 1),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    groups: int = 1,
+    algorithm: str = "",
+) -> Any:
+    args = (input, weight, bias, stride, padding, dilation, groups, algorithm)
+    if needs_autograd(input, weight, bias):
+        return Conv2dFunction.record(*args)
+    with below_autograd():
+        return _ops.conv2d(*args)
+
+
+def _grad_input_autograd(
+    grad_output: Tensor,
+    weight: Tensor,
+    input_size: Any,
+    stride: Any = (1, 1),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    groups: int = 1,
+    channels_last: bool = False,
+    algorithm: str = "",
+) -> Any:
+    rest = (input_size, stride, padding, dilation, groups, channels_last, algorithm)
+    if needs_autograd(grad_output, weight):
+        return GradInputFunction.record(grad_output, weight, *rest)
+    with below_autograd():
+        return _ops.conv2d_grad_input(grad_output, weight, *rest)
+
+
+def _grad_weight_autograd(
+    grad_output: Tensor,
+    input: Tensor,
+    weight_size: Any,
+    stride: Any = (1, 1),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    groups: int = 1,
+    channels_last: bool = False,
+    algorithm: str = "",
+) -> Any:
+    rest = (weight_size, stride, padding, dilation, groups, channels_last, algorithm)
+    if needs_autograd(grad_output, input):
+        return GradWeightFunction.record(grad_output, input, *rest)
+    with below_autograd():
+        return _ops.conv2d_grad_weight(grad_output, input, *rest)
+
+
+def _grad_bias_autograd(grad_output: Tensor) -> Any:
+    if needs_autograd(grad_output):
+        return GradBiasFunction.record(grad_output)
+    with below_autograd():
+        return _ops.conv2d_grad_bias(grad_output)
+
+
+_ops.library.impl("conv2d", _conv2d_autograd, "Autograd")
+_ops.library.impl("conv2d_grad_input", _grad_input_autograd, "Autograd")
+_ops.library.impl("conv2d_grad_weight", _grad_weight_autograd, "Autograd")
+_ops.library.impl("conv2d_grad_bias", _grad_bias_autograd, "Autograd")

@@ -1,0 +1,164 @@
+"""Derivatives of max_pool2d, of any order and in both modes.
+
+Given the indices, pooling is a gather: linear, its transpose the scatter of max_pool2d_backward.
+Every derivative is one of the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from fastconv import _ops
+from fastconv._autograd_function import (
+    OperatorFunction,
+    below_autograd,
+    needs_autograd,
+    primals,
+    tangent_rule,
+)
+from fastconv._layout import suggests_channels_last
+
+
+def gather_planes(planes: Tensor, indices: Tensor) -> Tensor:
+    """planes[..., H, W] at indices[..., P, Q] into H * W, plane by plane."""
+    return planes.flatten(-2).gather(-1, indices.flatten(-2)).unflatten(-1, indices.shape[-2:])
+
+
+def pool_is_channels_last(input: Tensor) -> bool:
+    """The layout of the values, the indices and the gradient; unbatched is always contiguous."""
+    return input.dim() == 4 and suggests_channels_last(input)
+
+
+class MaxPool2dFunction(OperatorFunction):
+    """(values, indices) = max_pool2d_with_indices(input)"""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        ceil_mode: bool,
+        algorithm: str,
+    ) -> tuple[Tensor, Tensor]:
+        with below_autograd():
+            values, indices = _ops.max_pool2d_with_indices(
+                input, kernel_size, stride, padding, dilation, ceil_mode, algorithm
+            )
+        ctx.mark_non_differentiable(indices)
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
+        ctx.input_size = input.shape
+        ctx.channels_last = pool_is_channels_last(input)
+        ctx.algorithm = algorithm
+        ctx.set_materialize_grads(False)
+        return values, indices
+
+    @staticmethod
+    def backward(ctx: Any, grad_values: Tensor | None, _: None) -> tuple[Any, ...]:
+        grad_input = None
+        if grad_values is not None:
+            (indices,) = ctx.saved_tensors
+            grad_input = _ops.max_pool2d_backward(
+                grad_values, indices, ctx.input_size, ctx.channels_last, ctx.algorithm
+            )
+        return grad_input, None, None, None, None, None, None
+
+    @staticmethod
+    @tangent_rule
+    def jvp(ctx: Any, input_tangent: Tensor | None, *_: None) -> tuple[Tensor | None, None]:
+        (indices,) = primals(ctx)
+        return None if input_tangent is None else gather_planes(input_tangent, indices), None
+
+
+class MaxPool2dBackwardFunction(OperatorFunction):
+    """grad_input = max_pool2d_backward(grad_output), linear"""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        grad_output: Tensor,
+        indices: Tensor,
+        input_size: Any,
+        channels_last: bool,
+        algorithm: str,
+    ) -> Tensor:
+        with below_autograd():
+            grad_input: Tensor = _ops.max_pool2d_backward(
+                grad_output, indices, input_size, channels_last, algorithm
+            )
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
+        ctx.rest = (input_size, channels_last, algorithm)
+        ctx.set_materialize_grads(False)
+        return grad_input
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Any, ...]:
+        (indices,) = ctx.saved_tensors
+        for_grad_output = None if cotangent is None else gather_planes(cotangent, indices)
+        return for_grad_output, None, None, None, None
+
+    @staticmethod
+    @tangent_rule
+    def jvp(ctx: Any, grad_output_tangent: Tensor | None, *_: None) -> Tensor | None:
+        if grad_output_tangent is None:
+            return None
+        (indices,) = primals(ctx)
+        tangent: Tensor = _ops.max_pool2d_backward(grad_output_tangent, indices, *ctx.rest)
+        return tangent
+
+
+def _with_indices_autograd(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = (),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    ceil_mode: bool = False,
+    algorithm: str = "",
+) -> Any:
+    args = (input, kernel_size, stride, padding, dilation, ceil_mode, algorithm)
+    if needs_autograd(input):
+        return MaxPool2dFunction.record(*args)
+    with below_autograd():
+        return _ops.max_pool2d_with_indices(*args)
+
+
+def _max_pool2d_autograd(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = (),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    ceil_mode: bool = False,
+    algorithm: str = "",
+) -> Any:
+    args = (input, kernel_size, stride, padding, dilation, ceil_mode, algorithm)
+    if needs_autograd(input):
+        return MaxPool2dFunction.record(*args)[0]
+    with below_autograd():
+        return _ops.max_pool2d(*args)
+
+
+def _max_pool2d_backward_autograd(
+    grad_output: Tensor,
+    indices: Tensor,
+    input_size: Any,
+    channels_last: bool = False,
+    algorithm: str = "",
+) -> Any:
+    args = (grad_output, indices, input_size, channels_last, algorithm)
+    if needs_autograd(grad_output):
+        return MaxPool2dBackwardFunction.record(*args)
+    with below_autograd():
+        return _ops.max_pool2d_backward(*args)
+
+
+_ops.library.impl("max_pool2d", _max_pool2d_autograd, "Autograd")
+_ops.library.impl("max_pool2d_with_indices", _with_indices_autograd, "Autograd")
+_ops.library.impl("max_pool2d_backward", _max_pool2d_backward_autograd, "Autograd")

@@ -1,0 +1,292 @@
+"""conv2d and max_pool2d with the signatures of :mod:`torch.nn.functional`.
+
+What fastconv has no kernel for (integer and complex tensors, other devices, sparse, nested and
+quantized ones) goes to torch's own function, and so does an argument that is not what it should be:
+torch then refuses it in its own words, before anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import forward_ad
+from torch.overrides import (
+    handle_torch_function,
+    has_torch_function_unary,
+    has_torch_function_variadic,
+)
+
+from fastconv import _ops
+from fastconv._autograd_conv2d import Conv2dFunction
+from fastconv._autograd_function import BelowAutograd
+from fastconv._autograd_max_pool2d import MaxPool2dFunction
+from fastconv._algorithms import requested_algorithms
+
+__all__ = ["conv2d", "max_pool2d", "max_pool2d_with_indices"]
+
+_DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
+
+Size2 = int | Sequence[int]
+
+
+def _is_ours(tensor: Any) -> bool:
+    return (
+        isinstance(tensor, Tensor)
+        and tensor.dtype in _DTYPES
+        and (tensor.is_cpu or tensor.is_meta)
+        and tensor.layout is torch.strided
+        and not tensor.is_nested
+    )
+
+
+def _is_plain_eager() -> bool:
+    """Nothing between this call and the kernel but, perhaps, the recording of a backward pass."""
+    return (
+        not torch.compiler.is_compiling()
+        and forward_ad._current_level < 0
+        and peek_interpreter_stack() is None
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+class _NotAnInt(Exception):
+    pass
+
+
+def _as_int(value: Any) -> Any:
+    if isinstance(value, torch.SymInt):
+        return value
+    if isinstance(value, bool):
+        raise _NotAnInt
+    try:
+        return index(value)
+    except TypeError:
+        raise _NotAnInt from None
+
+
+def _as_pair(value: Any) -> tuple[Any, Any]:
+    """(height, width) from an int or one or two of them; anything else is for torch to refuse."""
+    if type(value) is int:
+        return value, value
+    if isinstance(value, (tuple, list)):
+        if len(value) not in (1, 2):
+            raise _NotAnInt
+        return _as_int(value[0]), _as_int(value[-1])
+    item = _as_int(value)
+    return item, item
+
+
+def _as_padding(padding: Any, weight: Tensor, stride: Any, dilation: Any) -> tuple[Any, ...]:
+    """(height, width), or (top, bottom, left, right) where they differ."""
+    if not isinstance(padding, str):
+        return _as_pair(padding)
+    if padding == "valid":
+        return 0, 0
+    if padding != "same" or weight.dim() != 4 or stride != (1, 1):
+        raise _NotAnInt
+    rows = dilation[0] * (weight.shape[2] - 1)
+    columns = dilation[1] * (weight.shape[3] - 1)
+    # Where the total is odd, the extra row or column goes to the bottom or right.
+    return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size2 = 1,
+    padding: Size2 | str = 0,
+    dilation: Size2 = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve images with filters; a drop-in for :func:`torch.nn.functional.conv2d`.
+
+    Differentiable any number of times, in both modes, and usable under ``torch.func``,
+    ``torch.compile``, ``torch.export`` and autocast.
+
+    Args:
+        input: ``[N, C, H, W]`` or ``[C, H, W]``, any strides; float32, float64, bfloat16, float16.
+        weight: ``[K, C / groups, R, S]`` of the same dtype.
+        bias: ``[K]`` of the same dtype, or None.
+        stride: step of the window, an int or ``(height, width)``.
+        padding: zeros added at each border, an int or ``(height, width)``; or ``"valid"`` (none), or
+            ``"same"`` (as many as keep the size; stride 1 only, an odd one goes to the bottom and
+            right).
+        dilation: distance between the window's elements, an int or ``(height, width)``.
+        groups: number of blocked connections from input to output channels.
+
+    Returns:
+        ``[N, K, P, Q]`` or ``[K, P, Q]``, in channels_last where input or weight are.
+
+    Raises:
+        RuntimeError: where sizes, dtypes or parameters do not fit, as torch.
+        TypeError: where an argument has the wrong type, as torch.
+
+    The method is im2col and GEMM in the way of Goto and van de Geijn, "Anatomy of High-Performance
+    Matrix Multiplication" (2008), with the im2col done while packing; :func:`fastconv.algorithms`
+    lists what else there is.
+    """
+    if has_torch_function_variadic(input, weight, bias):
+        result: Tensor = handle_torch_function(
+            conv2d,
+            (input, weight, bias),
+            input,
+            weight,
+            bias,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+        return result
+    if not (_is_ours(input) and _is_ours(weight) and (bias is None or _is_ours(bias))):
+        return torch.nn.functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    try:
+        args = (
+            input,
+            weight,
+            bias,
+            step := _as_pair(stride),
+            _as_padding(padding, weight, step, spacing := _as_pair(dilation)),
+            spacing,
+            _as_int(groups),
+            requested_algorithms(),
+        )
+    except _NotAnInt:
+        return torch.nn.functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    output: Tensor
+    if not _is_plain_eager():
+        output = _ops.conv2d(*args)
+    elif torch.is_grad_enabled() and (
+        input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        output = Conv2dFunction.apply(*args)
+    else:
+        with BelowAutograd():
+            output = _ops.conv2d(*args)
+    return output
+
+
+def _as_window(
+    kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
+) -> tuple[Any, ...]:
+    if not isinstance(ceil_mode, bool):
+        raise _NotAnInt
+    no_stride = stride is None or (isinstance(stride, (tuple, list)) and not stride)
+    return (
+        _as_pair(kernel_size),
+        () if no_stride else _as_pair(stride),
+        _as_pair(padding),
+        _as_pair(dilation),
+        ceil_mode,
+        requested_algorithms(),
+    )
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Size2,
+    stride: Size2 | None = None,
+    padding: Size2 = 0,
+    dilation: Size2 = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum of every window; a drop-in for :func:`torch.nn.functional.max_pool2d`.
+
+    NaN wins, of equal values the first. Differentiable any number of times, in both modes, and
+    usable under ``torch.func``, ``torch.compile`` and ``torch.export``.
+
+    Args:
+        input: ``[N, C, H, W]`` or ``[C, H, W]``, any strides; float32, float64, bfloat16, float16.
+        kernel_size: the window, an int or ``(height, width)``.
+        stride: its step, an int or ``(height, width)``; None is ``kernel_size``.
+        padding: minus infinity added at each border, at most half the window.
+        dilation: distance between the window's elements.
+        ceil_mode: let a last window hang over the end.
+        return_indices: return ``(values, indices)``, the indices int64 into the ``H * W`` plane.
+
+    Returns:
+        ``[N, C, P, Q]`` or ``[C, P, Q]``; batched ones in channels_last where the input is.
+
+    Raises:
+        RuntimeError: where sizes or parameters do not fit, as torch.
+        TypeError: where an argument has the wrong type, as torch.
+    """
+    if return_indices:
+        return max_pool2d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
+    if has_torch_function_unary(input):
+        return handle_torch_function(
+            max_pool2d,
+            (input,),
+            input,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            ceil_mode=ceil_mode,
+            return_indices=False,
+        )
+    refused = not _is_ours(input)
+    try:
+        args = () if refused else _as_window(kernel_size, stride, padding, dilation, ceil_mode)
+    except _NotAnInt:
+        refused = True
+    if refused:
+        return torch.nn.functional.max_pool2d(
+            input, kernel_size, stride, padding, dilation, ceil_mode
+        )
+    if not _is_plain_eager():
+        return _ops.max_pool2d(input, *args)
+    if torch.is_grad_enabled() and input.requires_grad:
+        return MaxPool2dFunction.apply(input, *args)[0]
+    with BelowAutograd():
+        return _ops.max_pool2d(input, *args)
+
+
+def max_pool2d_with_indices(
+    input: Tensor,
+    kernel_size: Size2,
+    stride: Size2 | None = None,
+    padding: Size2 = 0,
+    dilation: Size2 = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """:func:`max_pool2d` with ``return_indices=True``, whatever its last argument says (as torch)."""
+    if has_torch_function_unary(input):
+        result: tuple[Tensor, Tensor] = handle_torch_function(
+            max_pool2d_with_indices,
+            (input,),
+            input,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            ceil_mode=ceil_mode,
+            return_indices=return_indices,
+        )
+        return result
+    refused = not _is_ours(input)
+    try:
+        args = () if refused else _as_window(kernel_size, stride, padding, dilation, ceil_mode)
+    except _NotAnInt:
+        refused = True
+    pooled: tuple[Tensor, Tensor]
+    if refused:
+        pooled = torch.nn.functional.max_pool2d_with_indices(
+            input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+        )
+    elif not _is_plain_eager():
+        pooled = _ops.max_pool2d_with_indices(input, *args)
+    elif torch.is_grad_enabled() and input.requires_grad:
+        pooled = MaxPool2dFunction.apply(input, *args)
+    else:
+        with BelowAutograd():
+            pooled = _ops.max_pool2d_with_indices(input, *args)
+    return pooled
