@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from dataclasses import dataclass
 from types import TracebackType
@@ -33,25 +32,30 @@ class Algorithm:
     """The method and its workspace, in a sentence."""
 
 
-@functools.cache
+_ALGORITHMS = tuple(
+    Algorithm(
+        name=fact["name"],
+        op=fact["op"],
+        direction=fact["direction"],
+        isa=fact["isa"],
+        dtypes=tuple(getattr(torch, dtype) for dtype in fact["dtypes"]),
+        error=fact["error"],
+        note=fact["note"],
+    )
+    for fact in _C.algorithms()
+)
+_JOBS = {algorithm.name: (algorithm.op, algorithm.direction) for algorithm in _ALGORITHMS}
+
+
 def algorithms() -> tuple[Algorithm, ...]:
     """Every algorithm, in the order in which the dispatcher asks them (best first)."""
-    return tuple(
-        Algorithm(
-            name=fact["name"],
-            op=fact["op"],
-            direction=fact["direction"],
-            isa=fact["isa"],
-            dtypes=tuple(getattr(torch, dtype) for dtype in fact["dtypes"]),
-            error=fact["error"],
-            note=fact["note"],
-        )
-        for fact in _C.algorithms()
-    )
+    return _ALGORITHMS
 
 
 class _Requested(threading.local):
-    names: str = ""
+    # Set on the instance, not on the class: torch.compile guards on it only there.
+    def __init__(self) -> None:
+        self.names = ""
 
 
 _requested = _Requested()
@@ -62,20 +66,11 @@ def requested_algorithms() -> str:
     return _requested.names
 
 
-@functools.cache
-def _job_of(name: str) -> tuple[str, str]:
-    for algorithm in algorithms():
-        if algorithm.name == name:
-            return algorithm.op, algorithm.direction
-    known = ", ".join(algorithm.name for algorithm in algorithms())
-    raise ValueError(f"fastconv has no algorithm {name!r}. It has: {known}")
-
-
-@functools.cache
 def _with_name(names: str, name: str) -> str:
     """`names` and `name`, without those that `name` takes the place of."""
-    job = _job_of(name)
-    others = [other for other in names.split(",") if other and _job_of(other) != job]
+    if name not in _JOBS:
+        raise ValueError(f"fastconv has no algorithm {name!r}. It has: {', '.join(_JOBS)}")
+    others = [other for other in names.split(",") if other and _JOBS[other] != _JOBS[name]]
     return ",".join([*others, name])
 
 

@@ -19,6 +19,7 @@ def _cast(tensor: Tensor, device_type: str, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if eligible else tensor
 
 
+@_ops.register_kernel("conv2d", "AutocastCPU")
 def _conv2d_autocast_cpu(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any
 ) -> Any:
@@ -31,6 +32,3 @@ def _conv2d_autocast_cpu(
             None if bias is None else _cast(bias, "cpu", dtype),
             *rest,
         )
-
-
-_ops.library.impl("conv2d", _conv2d_autocast_cpu, "AutocastCPU")

@@ -16,6 +16,7 @@ from fastconv._autograd_function import (
     OperatorFunction,
     add_tangents,
     below_autograd,
+    calls_in_backward,
     needs_autograd,
     primals,
     tangent_rule,
@@ -62,27 +63,21 @@ class Conv2dFunction(OperatorFunction):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Any, ...]:
+        if grad_output is None:
+            return (None,) * 8
+        input, weight = ctx.saved_tensors
+        needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_input = grad_weight = grad_bias = None
-        if grad_output is not None:
-            input, weight = ctx.saved_tensors
-            needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        with calls_in_backward():
             if needs_input:
+                channels_last = conv2d_is_channels_last(input, weight)
                 grad_input = _ops.conv2d_grad_input(
-                    grad_output,
-                    weight,
-                    input.shape,
-                    *ctx.geometry,
-                    conv2d_is_channels_last(input, weight),
-                    ctx.algorithm,
+                    grad_output, weight, input.shape, *ctx.geometry, channels_last, ctx.algorithm
                 )
             if needs_weight:
+                channels_last = _grad_weight_is_channels_last(input, weight)
                 grad_weight = _ops.conv2d_grad_weight(
-                    grad_output,
-                    input,
-                    weight.shape,
-                    *ctx.geometry,
-                    _grad_weight_is_channels_last(input, weight),
-                    ctx.algorithm,
+                    grad_output, input, weight.shape, *ctx.geometry, channels_last, ctx.algorithm
                 )
             if needs_bias:
                 grad_bias = _ops.conv2d_grad_bias(grad_output)
@@ -154,9 +149,7 @@ class GradInputFunction(OperatorFunction):
             grad_output, weight = ctx.saved_tensors
             needs_grad_output, needs_weight = ctx.needs_input_grad[:2]
             if needs_grad_output:
-                for_grad_output = _ops.conv2d(
-                    cotangent, weight, None, *ctx.geometry, ctx.algorithm
-                )
+                for_grad_output = _ops.conv2d(cotangent, weight, None, *ctx.geometry, ctx.algorithm)
             if needs_weight:
                 for_weight = _ops.conv2d_grad_weight(
                     grad_output,
@@ -228,9 +221,7 @@ class GradWeightFunction(OperatorFunction):
             grad_output, input = ctx.saved_tensors
             needs_grad_output, needs_input = ctx.needs_input_grad[:2]
             if needs_grad_output:
-                for_grad_output = _ops.conv2d(
-                    input, cotangent, None, *ctx.geometry, ctx.algorithm
-                )
+                for_grad_output = _ops.conv2d(input, cotangent, None, *ctx.geometry, ctx.algorithm)
             if needs_input:
                 for_input = _ops.conv2d_grad_input(
                     grad_output,
@@ -282,6 +273,7 @@ class GradBiasFunction(OperatorFunction):
         return tangent
 
 
+@_ops.register_kernel("conv2d", "Autograd")
 def _conv2d_autograd(
     input: Tensor,
     weight: Tensor,
@@ -299,6 +291,7 @@ def _conv2d_autograd(
         return _ops.conv2d(*args)
 
 
+@_ops.register_kernel("conv2d_grad_input", "Autograd")
 def _grad_input_autograd(
     grad_output: Tensor,
     weight: Tensor,
@@ -317,6 +310,7 @@ def _grad_input_autograd(
         return _ops.conv2d_grad_input(grad_output, weight, *rest)
 
 
+@_ops.register_kernel("conv2d_grad_weight", "Autograd")
 def _grad_weight_autograd(
     grad_output: Tensor,
     input: Tensor,
@@ -335,14 +329,9 @@ def _grad_weight_autograd(
         return _ops.conv2d_grad_weight(grad_output, input, *rest)
 
 
+@_ops.register_kernel("conv2d_grad_bias", "Autograd")
 def _grad_bias_autograd(grad_output: Tensor) -> Any:
     if needs_autograd(grad_output):
         return GradBiasFunction.record(grad_output)
     with below_autograd():
         return _ops.conv2d_grad_bias(grad_output)
-
-
-_ops.library.impl("conv2d", _conv2d_autograd, "Autograd")
-_ops.library.impl("conv2d_grad_input", _grad_input_autograd, "Autograd")
-_ops.library.impl("conv2d_grad_weight", _grad_weight_autograd, "Autograd")
-_ops.library.impl("conv2d_grad_bias", _grad_bias_autograd, "Autograd")

@@ -19,11 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
-from torch._functorch.autograd_function import enable_single_level_autograd_function
+from torch._functorch import autograd_function as functorch_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
-from torch.autograd.function import _SingleLevelFunction
 
+_unpack_dual: Any = forward_ad.unpack_dual
+_allow_one_level: Any = functorch_autograd_function.enable_single_level_autograd_function  # type: ignore[attr-defined]
 BelowAutograd = torch._C._AutoDispatchBelowAutograd
 
 
@@ -54,15 +55,28 @@ def needs_autograd(*args: Any) -> bool:
     ) or is_differentiating_forward()
 
 
-class OperatorFunction(_SingleLevelFunction):  # type: ignore[misc]
-    """Base of the Functions below; ``record`` instead of ``apply`` where functorch may be active."""
+class OperatorFunction(torch.autograd.Function):
+    """Base of the Functions below.
+
+    ``apply`` is the C one that torch's own Python ``apply`` ends in, for where functorch is not
+    active (its frame in front costs 2 us); ``record`` works under functorch too.
+    """
+
+    apply = torch._C._FunctionBase.__dict__["apply"]
 
     @classmethod
     def record(cls, *args: Any) -> Any:
         if peek_interpreter_stack() is None:
             return cls.apply(*args)
-        with enable_single_level_autograd_function():
+        with _allow_one_level():
             return cls.apply(*args)
+
+
+def calls_in_backward() -> contextlib.AbstractContextManager[Any]:
+    """For a backward: its operators skip their own Autograd kernels where nothing records them."""
+    if torch.is_grad_enabled() or is_differentiating_forward():
+        return contextlib.nullcontext()
+    return BelowAutograd()
 
 
 def tangent_rule(rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,7 +92,7 @@ def tangent_rule(rule: Callable[..., Any]) -> Callable[..., Any]:
 
 def primals(ctx: Any) -> tuple[Tensor, ...]:
     """The saved tensors without this level's tangents, which a jvp must not count twice."""
-    return tuple(forward_ad.unpack_dual(tensor).primal for tensor in ctx.saved_tensors)
+    return tuple(_unpack_dual(tensor).primal for tensor in ctx.saved_tensors)
 
 
 def add_tangents(first: Tensor | None, second: Tensor | None) -> Tensor | None:

@@ -14,6 +14,7 @@ from fastconv import _ops
 from fastconv._autograd_function import (
     OperatorFunction,
     below_autograd,
+    calls_in_backward,
     needs_autograd,
     primals,
     tangent_rule,
@@ -23,7 +24,9 @@ from fastconv._layout import suggests_channels_last
 
 def gather_planes(planes: Tensor, indices: Tensor) -> Tensor:
     """planes[..., H, W] at indices[..., P, Q] into H * W, plane by plane."""
-    return planes.flatten(-2).gather(-1, indices.flatten(-2)).unflatten(-1, indices.shape[-2:])
+    flat = planes.reshape(*planes.shape[:-2], planes.shape[-2] * planes.shape[-1])
+    flat_indices = indices.reshape(*indices.shape[:-2], indices.shape[-2] * indices.shape[-1])
+    return flat.gather(-1, flat_indices).reshape(indices.shape)
 
 
 def pool_is_channels_last(input: Tensor) -> bool:
@@ -63,9 +66,10 @@ class MaxPool2dFunction(OperatorFunction):
         grad_input = None
         if grad_values is not None:
             (indices,) = ctx.saved_tensors
-            grad_input = _ops.max_pool2d_backward(
-                grad_values, indices, ctx.input_size, ctx.channels_last, ctx.algorithm
-            )
+            with calls_in_backward():
+                grad_input = _ops.max_pool2d_backward(
+                    grad_values, indices, ctx.input_size, ctx.channels_last, ctx.algorithm
+                )
         return grad_input, None, None, None, None, None, None
 
     @staticmethod
@@ -113,6 +117,7 @@ class MaxPool2dBackwardFunction(OperatorFunction):
         return tangent
 
 
+@_ops.register_kernel("max_pool2d_with_indices", "Autograd")
 def _with_indices_autograd(
     input: Tensor,
     kernel_size: Any,
@@ -129,6 +134,7 @@ def _with_indices_autograd(
         return _ops.max_pool2d_with_indices(*args)
 
 
+@_ops.register_kernel("max_pool2d", "Autograd")
 def _max_pool2d_autograd(
     input: Tensor,
     kernel_size: Any,
@@ -145,6 +151,7 @@ def _max_pool2d_autograd(
         return _ops.max_pool2d(*args)
 
 
+@_ops.register_kernel("max_pool2d_backward", "Autograd")
 def _max_pool2d_backward_autograd(
     grad_output: Tensor,
     indices: Tensor,
@@ -157,8 +164,3 @@ def _max_pool2d_backward_autograd(
         return MaxPool2dBackwardFunction.record(*args)
     with below_autograd():
         return _ops.max_pool2d_backward(*args)
-
-
-_ops.library.impl("max_pool2d", _max_pool2d_autograd, "Autograd")
-_ops.library.impl("max_pool2d_with_indices", _with_indices_autograd, "Autograd")
-_ops.library.impl("max_pool2d_backward", _max_pool2d_backward_autograd, "Autograd")

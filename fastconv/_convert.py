@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _MaxPoolNd
 
 from fastconv import nn
+from fastconv._table import render
 
 __all__ = ["ModuleReport", "Report", "convert", "report", "revert"]
 
@@ -48,7 +49,7 @@ def convert(model: Model, inplace: bool = False, *, filter: Filter | None = None
 
 
 def revert(model: Model, inplace: bool = False) -> Model:
-    """Give a converted model its plain ``torch.nn`` modules back: the inverse of :func:`convert`."""
+    """Give a model its plain ``torch.nn`` modules back: the inverse of :func:`convert`."""
     return _swap(model, inplace, _TO_TORCH, None)
 
 
@@ -91,8 +92,6 @@ class Report:
         return len(self.rows)
 
     def __str__(self) -> str:
-        from fastconv._table import render
-
         return render(
             ("module", "type", "fastconv"),
             [

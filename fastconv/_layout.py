@@ -12,7 +12,8 @@ def suggests_channels_last(tensor: Tensor) -> bool:
     size 1 are the trap: their strides are free, and where they leave both readings open the answer
     is no.
     """
-    sizes, strides = tensor.shape, tensor.stride()
+    sizes: tuple[int, ...] = tensor.shape
+    strides = tensor.stride()
     if len(sizes) == 3:
         sizes, strides = (1, *sizes), (sizes[0] * strides[0], *strides)
     elif len(sizes) != 4:

@@ -6,7 +6,8 @@ Importing this module is what makes ``torch.ops.fastconv`` exist.
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 try:
     from fastconv import _C
@@ -28,10 +29,12 @@ __all__ = [
     "conv2d_grad_bias",
     "conv2d_grad_input",
     "conv2d_grad_weight",
-    "library",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_with_indices",
+    "register_fake",
+    "register_kernel",
+    "register_vmap",
 ]
 
 # Overloads, not packets: a packet resolves its overload again at every call, about 1 us.
@@ -44,4 +47,36 @@ max_pool2d_with_indices: Any = torch.ops.fastconv.max_pool2d_with_indices.defaul
 max_pool2d_backward: Any = torch.ops.fastconv.max_pool2d_backward.default
 
 # Registrations from Python hang on this object and end with it.
-library = torch.library.Library("fastconv", "FRAGMENT")
+_library: Any = torch.library.Library("fastconv", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def register_kernel(name: str, dispatch_key: str) -> Callable[[Function], Function]:
+    """Decorator: the kernel of an operator for one of torch's dispatch keys."""
+
+    def register(kernel: Function) -> Function:
+        _library.impl(name, kernel, dispatch_key)
+        return kernel
+
+    return register
+
+
+def register_fake(name: str) -> Callable[[Function], Function]:
+    """Decorator: an operator on tensors that have no data."""
+
+    def register(kernel: Function) -> Function:
+        torch.library.register_fake(f"fastconv::{name}", kernel, lib=_library)
+        return kernel
+
+    return register
+
+
+def register_vmap(name: str) -> Callable[[Function], Function]:
+    """Decorator: the batching rule of an operator."""
+
+    def register(rule: Function) -> Function:
+        torch.library.register_vmap(f"fastconv::{name}", rule, lib=_library)
+        return rule
+
+    return register

@@ -29,7 +29,7 @@ def _batch_join(images: Tensor) -> Tensor:
 
 def _batch_split(images: Tensor, like: Tensor) -> Tensor:
     """(V[N])KPQ -> V[N]KPQ, as V[N]CHW is"""
-    return images.unflatten(0, like.shape[:2]) if like.dim() == 5 else images
+    return torch.unflatten(images, 0, like.shape[:2]) if like.dim() == 5 else images
 
 
 def _batched_size(size: Any, examples: int) -> list[int]:
@@ -39,14 +39,14 @@ def _batched_size(size: Any, examples: int) -> list[int]:
 
 def _channels_join(images: Tensor, groups: int = 1) -> Tensor:
     """V[N](GC)HW -> [N](GVC)HW: V lies inside each group."""
-    grouped = images.unflatten(-3, (groups, images.shape[-3] // groups))
+    grouped = torch.unflatten(images, -3, (groups, images.shape[-3] // groups))
     return grouped.movedim(0, -4).flatten(-5, -3)
 
 
 def _channels_split(images: Tensor, examples: int, groups: int = 1) -> Tensor:
     """[N](GVC)HW -> V[N](GC)HW"""
     channels = images.shape[-3] // (groups * examples)
-    return images.unflatten(-3, (groups, examples, channels)).movedim(-4, 0).flatten(-4, -3)
+    return torch.unflatten(images, -3, (groups, examples, channels)).movedim(-4, 0).flatten(-4, -3)
 
 
 def _times_channels(size: Any, factor: int) -> list[int]:
@@ -55,14 +55,14 @@ def _times_channels(size: Any, factor: int) -> list[int]:
 
 def _out_channels_join(weight: Tensor, groups: int = 1) -> Tensor:
     """V(GK).. -> (GVK)..: of a weight or a bias."""
-    grouped = weight.unflatten(1, (groups, weight.shape[1] // groups))
+    grouped = torch.unflatten(weight, 1, (groups, weight.shape[1] // groups))
     return grouped.movedim(0, 1).flatten(0, 2)
 
 
 def _out_channels_split(weight: Tensor, examples: int, groups: int = 1) -> Tensor:
     """(GVK).. -> V(GK).."""
     out_channels = weight.shape[0] // (groups * examples)
-    return weight.unflatten(0, (groups, examples, out_channels)).movedim(1, 0).flatten(1, 2)
+    return torch.unflatten(weight, 0, (groups, examples, out_channels)).movedim(1, 0).flatten(1, 2)
 
 
 def _in_channels_join(weight: Tensor) -> Tensor:
@@ -72,10 +72,10 @@ def _in_channels_join(weight: Tensor) -> Tensor:
 
 def _in_channels_split(weight: Tensor, examples: int) -> Tensor:
     """K(VC)RS -> VKCRS"""
-    return weight.unflatten(1, (examples, weight.shape[1] // examples)).movedim(1, 0)
+    return torch.unflatten(weight, 1, (examples, weight.shape[1] // examples)).movedim(1, 0)
 
 
-@torch.library.register_vmap("fastconv::conv2d", lib=_ops.library)
+@_ops.register_vmap("conv2d")
 def _conv2d(
     info: Any,
     in_dims: tuple[Any, ...],
@@ -134,9 +134,7 @@ def _conv2d_with_one_weight(
         output = _ops.conv2d(input, weight, fused_bias, *geometry, groups, algorithm)
         image_rank = input.dim()
     else:
-        output = _ops.conv2d(
-            _batch_join(input), weight, fused_bias, *geometry, groups, algorithm
-        )
+        output = _ops.conv2d(_batch_join(input), weight, fused_bias, *geometry, groups, algorithm)
         output = _batch_split(output, input)
         image_rank = input.dim() - 1
     if bias is None or bias_dim is None:
@@ -146,7 +144,7 @@ def _conv2d_with_one_weight(
     return output + (bias.unsqueeze(1) if image_rank == 4 else bias), 0
 
 
-@torch.library.register_vmap("fastconv::conv2d_grad_input", lib=_ops.library)
+@_ops.register_vmap("conv2d_grad_input")
 def _conv2d_grad_input(
     info: Any,
     in_dims: tuple[Any, ...],
@@ -200,7 +198,7 @@ def _conv2d_grad_input(
     return _channels_split(grad_input, examples), 0
 
 
-@torch.library.register_vmap("fastconv::conv2d_grad_weight", lib=_ops.library)
+@_ops.register_vmap("conv2d_grad_weight")
 def _conv2d_grad_weight(
     info: Any,
     in_dims: tuple[Any, ...],
@@ -253,19 +251,19 @@ def _conv2d_grad_weight(
     return _out_channels_split(grad_weight, examples), 0
 
 
-@torch.library.register_vmap("fastconv::conv2d_grad_bias", lib=_ops.library)
+@_ops.register_vmap("conv2d_grad_bias")
 def _conv2d_grad_bias(info: Any, in_dims: tuple[Any, ...], grad_output: Tensor) -> Batched:
     grad_bias = _ops.conv2d_grad_bias(_channels_join(_to_front(grad_output, in_dims[0])))
     return _out_channels_split(grad_bias, info.batch_size), 0
 
 
-@torch.library.register_vmap("fastconv::max_pool2d", lib=_ops.library)
+@_ops.register_vmap("max_pool2d")
 def _max_pool2d(info: Any, in_dims: tuple[Any, ...], input: Tensor, *window: Any) -> Batched:
     input = _to_front(input, in_dims[0])
     return _batch_split(_ops.max_pool2d(_batch_join(input), *window), input), 0
 
 
-@torch.library.register_vmap("fastconv::max_pool2d_with_indices", lib=_ops.library)
+@_ops.register_vmap("max_pool2d_with_indices")
 def _max_pool2d_with_indices(
     info: Any, in_dims: tuple[Any, ...], input: Tensor, *window: Any
 ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
@@ -274,7 +272,7 @@ def _max_pool2d_with_indices(
     return (_batch_split(values, input), _batch_split(indices, input)), (0, 0)
 
 
-@torch.library.register_vmap("fastconv::max_pool2d_backward", lib=_ops.library)
+@_ops.register_vmap("max_pool2d_backward")
 def _max_pool2d_backward(
     info: Any,
     in_dims: tuple[Any, ...],

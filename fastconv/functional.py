@@ -22,14 +22,17 @@ from torch.overrides import (
 )
 
 from fastconv import _ops
+from fastconv._algorithms import requested_algorithms
 from fastconv._autograd_conv2d import Conv2dFunction
 from fastconv._autograd_function import BelowAutograd
 from fastconv._autograd_max_pool2d import MaxPool2dFunction
-from fastconv._algorithms import requested_algorithms
 
 __all__ = ["conv2d", "max_pool2d", "max_pool2d_with_indices"]
 
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
+
+# Untyped: what a caller passes is for torch itself to judge.
+_torch: Any = torch.nn.functional
 
 Size2 = int | Sequence[int]
 
@@ -114,9 +117,9 @@ def conv2d(
         weight: ``[K, C / groups, R, S]`` of the same dtype.
         bias: ``[K]`` of the same dtype, or None.
         stride: step of the window, an int or ``(height, width)``.
-        padding: zeros added at each border, an int or ``(height, width)``; or ``"valid"`` (none), or
-            ``"same"`` (as many as keep the size; stride 1 only, an odd one goes to the bottom and
-            right).
+        padding: zeros added at each border, an int or ``(height, width)``; or ``"valid"`` (none),
+            or ``"same"`` (as many as keep the size; stride 1 only, an odd one goes to the bottom
+            and right).
         dilation: distance between the window's elements, an int or ``(height, width)``.
         groups: number of blocked connections from input to output channels.
 
@@ -144,8 +147,10 @@ def conv2d(
             groups=groups,
         )
         return result
+    output: Tensor
     if not (_is_ours(input) and _is_ours(weight) and (bias is None or _is_ours(bias))):
-        return torch.nn.functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        output = _torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        return output
     try:
         args = (
             input,
@@ -158,8 +163,8 @@ def conv2d(
             requested_algorithms(),
         )
     except _NotAnInt:
-        return torch.nn.functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    output: Tensor
+        output = _torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        return output
     if not _is_plain_eager():
         output = _ops.conv2d(*args)
     elif torch.is_grad_enabled() and (
@@ -238,9 +243,7 @@ def max_pool2d(
     except _NotAnInt:
         refused = True
     if refused:
-        return torch.nn.functional.max_pool2d(
-            input, kernel_size, stride, padding, dilation, ceil_mode
-        )
+        return _torch.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
     if not _is_plain_eager():
         return _ops.max_pool2d(input, *args)
     if torch.is_grad_enabled() and input.requires_grad:
@@ -258,7 +261,7 @@ def max_pool2d_with_indices(
     ceil_mode: bool = False,
     return_indices: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`max_pool2d` with ``return_indices=True``, whatever its last argument says (as torch)."""
+    """:func:`max_pool2d` with its indices, whatever ``return_indices`` says (as torch)."""
     if has_torch_function_unary(input):
         result: tuple[Tensor, Tensor] = handle_torch_function(
             max_pool2d_with_indices,
@@ -279,7 +282,7 @@ def max_pool2d_with_indices(
         refused = True
     pooled: tuple[Tensor, Tensor]
     if refused:
-        pooled = torch.nn.functional.max_pool2d_with_indices(
+        pooled = _torch.max_pool2d_with_indices(
             input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
         )
     elif not _is_plain_eager():

@@ -31,7 +31,7 @@ class Conv2d(torch.nn.Conv2d):
 class LazyConv2d(torch.nn.LazyConv2d):
     """:class:`torch.nn.LazyConv2d` that becomes a :class:`Conv2d` of this module."""
 
-    cls_to_become = Conv2d  # type: ignore[assignment]
+    cls_to_become = Conv2d
 
 
 class MaxPool2d(torch.nn.MaxPool2d):

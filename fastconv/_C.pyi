@@ -1,0 +1,47 @@
+from collections.abc import Sequence
+from typing import TypedDict
+
+class AlgorithmFact(TypedDict):
+    name: str
+    op: str
+    direction: str
+    isa: str
+    dtypes: tuple[str, ...]
+    error: float
+    note: str
+
+# (algorithm, reason against it or "", bytes of workspace)
+Opinion = tuple[str, str, int]
+
+def algorithms() -> list[AlgorithmFact]: ...
+def build_info() -> dict[str, str | int]: ...
+def isa() -> dict[str, str]: ...
+def explain_conv2d(
+    *,
+    direction: str,
+    dtype: str,
+    input_size: Sequence[int],
+    input_stride: Sequence[int],
+    weight_size: Sequence[int],
+    weight_stride: Sequence[int],
+    output_stride: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    threads: int,
+) -> list[Opinion]: ...
+def explain_max_pool2d(
+    *,
+    direction: str,
+    dtype: str,
+    input_size: Sequence[int],
+    input_stride: Sequence[int],
+    output_stride: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool,
+    threads: int,
+) -> list[Opinion]: ...
