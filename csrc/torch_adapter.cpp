@@ -13,6 +13,19 @@ void run_on_torch_pool(int64_t count, cpu::Parallel::Body body, void* context) {
   STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, context));
 }
 
+// The C ABI drops the text of torch's own error.
+Tensor allocate(Sizes sizes, ScalarType type, MemoryFormat format, const char* what) {
+  try {
+    return torch::stable::empty({sizes.data(), sizes.size()}, type, std::nullopt,
+                                torch::stable::Device(kCpu), std::nullopt, format);
+  } catch (const std::runtime_error&) {
+    std::ostringstream message;
+    message << "fastconv: can't allocate memory for " << what << " of size " << sizes
+            << " and dtype " << torch::headeronly::toString(type);
+    throw std::runtime_error(message.str());
+  }
+}
+
 }  // namespace
 
 Shape::Shape(const Tensor& tensor) {
@@ -80,8 +93,7 @@ bool suggests_channels_last(const Shape& shape) {
 
 Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last) {
   const auto empty = [&](Sizes shape, MemoryFormat format) {
-    return torch::stable::empty({shape.data(), shape.size()}, type, std::nullopt,
-                                torch::stable::Device(kCpu), std::nullopt, format);
+    return allocate(shape, type, format, "a tensor");
   };
   if (!channels_last) return empty(sizes, MemoryFormat::Contiguous);
   if (sizes.size() == 4) return empty(sizes, MemoryFormat::ChannelsLast);
@@ -93,7 +105,7 @@ Workspace::Workspace(int64_t bytes) {
   if (bytes == 0) return;
   constexpr int64_t kAlignment = 64;  // torch's CPU allocator gives no less, but promises nothing
   const int64_t padded = bytes + kAlignment;
-  owner_ = torch::stable::empty({&padded, 1}, ScalarType::Byte);
+  owner_ = allocate({&padded, 1}, ScalarType::Byte, MemoryFormat::Contiguous, "a workspace");
   void* start = owner_->mutable_data_ptr();
   size_t space = static_cast<size_t>(padded);
   data_ = static_cast<std::byte*>(std::align(kAlignment, static_cast<size_t>(bytes), start, space));

@@ -127,8 +127,13 @@ void check_grad_output(const Conv2dProblem& p, Sizes grad_output, bool batched) 
 
 namespace {
 
-Extent2 pool_pair(Sizes values, const char* message) {
+// Torch's pooling takes what fits an int, and refuses the rest in these words.
+Extent2 pool_pair(Sizes values, const char* name, const char* message) {
   require(values.size() == 1 || values.size() == 2, message);
+  for (int64_t value : values) {
+    require(value == static_cast<int32_t>(value), "max_pool2d: ", name, "=", values,
+            ": value cannot be converted to type int without overflow");
+  }
   return {values[0], values.back()};
 }
 
@@ -187,18 +192,20 @@ Pool2dProblem planes_of(DType dtype, Sizes input) {
 
 Pool2dProblem max_pool2d_problem(DType dtype, Sizes input, const Pool2dParams& params) {
   const Extent2 kernel =
-      pool_pair(params.kernel_size,
+      pool_pair(params.kernel_size, "kernel_size",
                 "max_pool2d: kernel_size must either be a single int, or a tuple of two ints");
   const Extent2 stride =
       params.stride.empty()
           ? kernel
           : pool_pair(
-                params.stride,
+                params.stride, "stride",
                 "max_pool2d: stride must either be omitted, a single int, or a tuple of two ints");
-  const Extent2 pad = pool_pair(
-      params.padding, "max_pool2d: padding must either be a single int, or a tuple of two ints");
-  const Extent2 dilation = pool_pair(
-      params.dilation, "max_pool2d: dilation must be either a single int, or a tuple of two ints");
+  const Extent2 pad =
+      pool_pair(params.padding, "padding",
+                "max_pool2d: padding must either be a single int, or a tuple of two ints");
+  const Extent2 dilation =
+      pool_pair(params.dilation, "dilation",
+                "max_pool2d: dilation must be either a single int, or a tuple of two ints");
   check_pool_rank(input);
   Pool2dProblem p = planes_of(dtype, input);
   p.kernel = kernel;

@@ -9,6 +9,11 @@ namespace {
 
 constexpr const Conv2dAlgorithm* kFprop[] = {
 #if defined(__x86_64__)
+    &conv2d_fprop_depthwise_avx512,
+    &conv2d_fprop_depthwise_avx2,
+#endif
+    &conv2d_fprop_depthwise_scalar,
+#if defined(__x86_64__)
     &conv2d_fprop_im2col_gemm_avx512,
     &conv2d_fprop_im2col_gemm_avx2,
 #endif
@@ -18,6 +23,11 @@ constexpr const Conv2dAlgorithm* kFprop[] = {
 
 constexpr const Conv2dAlgorithm* kDgrad[] = {
 #if defined(__x86_64__)
+    &conv2d_dgrad_depthwise_avx512,
+    &conv2d_dgrad_depthwise_avx2,
+#endif
+    &conv2d_dgrad_depthwise_scalar,
+#if defined(__x86_64__)
     &conv2d_dgrad_im2col_gemm_avx512,
     &conv2d_dgrad_im2col_gemm_avx2,
 #endif
@@ -26,6 +36,11 @@ constexpr const Conv2dAlgorithm* kDgrad[] = {
 };
 
 constexpr const Conv2dAlgorithm* kWgrad[] = {
+#if defined(__x86_64__)
+    &conv2d_wgrad_depthwise_avx512,
+    &conv2d_wgrad_depthwise_avx2,
+#endif
+    &conv2d_wgrad_depthwise_scalar,
 #if defined(__x86_64__)
     &conv2d_wgrad_im2col_gemm_avx512,
     &conv2d_wgrad_im2col_gemm_avx2,

@@ -6,6 +6,18 @@
 namespace fastconv::cpu {
 
 #if defined(__x86_64__)
+extern const Conv2dAlgorithm conv2d_fprop_depthwise_avx512;
+extern const Conv2dAlgorithm conv2d_dgrad_depthwise_avx512;
+extern const Conv2dAlgorithm conv2d_wgrad_depthwise_avx512;
+extern const Conv2dAlgorithm conv2d_fprop_depthwise_avx2;
+extern const Conv2dAlgorithm conv2d_dgrad_depthwise_avx2;
+extern const Conv2dAlgorithm conv2d_wgrad_depthwise_avx2;
+#endif
+extern const Conv2dAlgorithm conv2d_fprop_depthwise_scalar;
+extern const Conv2dAlgorithm conv2d_dgrad_depthwise_scalar;
+extern const Conv2dAlgorithm conv2d_wgrad_depthwise_scalar;
+
+#if defined(__x86_64__)
 extern const Conv2dAlgorithm conv2d_fprop_im2col_gemm_avx512;
 extern const Conv2dAlgorithm conv2d_dgrad_im2col_gemm_avx512;
 extern const Conv2dAlgorithm conv2d_wgrad_im2col_gemm_avx512;

@@ -1,0 +1,104 @@
+// The entries of the depthwise algorithms, made from the vectors of one instruction set.
+// Include this below a `#pragma GCC target`, with every other header included above it.
+#pragma once
+
+#include "cpu/conv2d/depthwise_planes.h"
+#include "cpu/conv2d/depthwise_planes_wgrad.h"
+#include "cpu/conv2d/depthwise_special.h"
+#include "cpu/dispatch_dtype.h"
+
+namespace fastconv::cpu {
+namespace {
+
+// Vectors: Of<T> is the vector that elements of type T are computed with.
+template <class Vectors>
+struct Depthwise {
+  template <class T>
+  using V = typename Vectors::template Of<T>;
+
+  static const char* reject(const Conv2dProblem& p) {
+    return p.groups == p.C ? nullptr : "is for one input channel per group";
+  }
+
+  template <class Use>
+  static auto gather(const Conv2dProblem& p, const Conv2dTensors& t, bool dgrad, const Use& use) {
+    switch (p.dtype) {
+      case DType::f64:
+        return use(PlaneGather<V<double>, double>(p, t, dgrad));
+      case DType::bf16:
+        return use(PlaneGather<V<bfloat16>, bfloat16>(p, t, dgrad));
+      case DType::f16:
+        return use(PlaneGather<V<float16>, float16>(p, t, dgrad));
+      case DType::f32:
+        break;
+    }
+    return use(PlaneGather<V<float>, float>(p, t, dgrad));
+  }
+
+  template <class Use>
+  static auto sums(const Conv2dProblem& p, const Conv2dTensors& t, const Use& use) {
+    switch (p.dtype) {
+      case DType::f64:
+        return use(PlaneWgrad<V<double>, double>(p, t));
+      case DType::bf16:
+        return use(PlaneWgrad<V<bfloat16>, bfloat16>(p, t));
+      case DType::f16:
+        return use(PlaneWgrad<V<float16>, float16>(p, t));
+      case DType::f32:
+        break;
+    }
+    return use(PlaneWgrad<V<float>, float>(p, t));
+  }
+
+  template <bool kDgrad>
+  static int64_t gather_workspace(const Conv2dProblem& p, int threads) {
+    return gather(p, Conv2dTensors{}, kDgrad,
+                  [&](const auto& kernel) { return kernel.workspace(threads); });
+  }
+
+  static int64_t wgrad_workspace(const Conv2dProblem& p, int threads) {
+    return sums(p, Conv2dTensors{}, [&](const auto& kernel) { return kernel.workspace(threads); });
+  }
+
+  static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    gather(p, t, false, [&](const auto& kernel) { kernel.run(workspace, parallel); });
+    depthwise_redo_fprop(p, t, parallel);
+  }
+
+  static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    gather(p, t, true, [&](const auto& kernel) { kernel.run(workspace, parallel); });
+    depthwise_redo_dgrad(p, t, parallel);
+  }
+
+  static void wgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    sums(p, t, [&](const auto& kernel) { kernel.run(workspace, parallel); });
+    depthwise_redo_wgrad(p, t, parallel);
+  }
+
+  static constexpr double kError = 5e-7;
+  static constexpr const char* kNote =
+      "direct depthwise; workspace: about 20 KB of input per thread, for wgrad also partial sums";
+
+  static constexpr Conv2dAlgorithm fprop_entry(const char* name, Isa isa) {
+    return {{name, "conv2d", "fprop", isa, kAllDTypes, kError, kNote},
+            reject,
+            gather_workspace<false>,
+            fprop};
+  }
+  static constexpr Conv2dAlgorithm dgrad_entry(const char* name, Isa isa) {
+    return {{name, "conv2d", "dgrad", isa, kAllDTypes, kError, kNote},
+            reject,
+            gather_workspace<true>,
+            dgrad};
+  }
+  static constexpr Conv2dAlgorithm wgrad_entry(const char* name, Isa isa) {
+    return {
+        {name, "conv2d", "wgrad", isa, kAllDTypes, kError, kNote}, reject, wgrad_workspace, wgrad};
+  }
+};
+
+}  // namespace
+}  // namespace fastconv::cpu

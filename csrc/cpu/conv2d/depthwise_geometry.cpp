@@ -1,0 +1,42 @@
+#include "cpu/conv2d/depthwise_geometry.h"
+
+namespace fastconv::cpu {
+namespace {
+
+// The scratch of a block is written once and read R * S times: it should stay in a 32 KB L1 beside
+// the outputs.
+constexpr int64_t kScratchBytes = 20 * 1024;
+constexpr int64_t kMostColumns = 1024;
+constexpr int64_t kLeastRows = 8;
+
+int64_t most_slots(const Axis& axis, int64_t rows) {
+  int64_t most = 0;
+  for (int64_t index = 0; index < axis.classes(); ++index) {
+    const TapClass taps = axis.tap_class(index);
+    most = std::max(most, row_layout(axis, taps.taps, taps.in_spacing, rows).slots);
+  }
+  return most;
+}
+
+}  // namespace
+
+BlockPlan block_plan(const Axes& axes, int64_t lanes, int64_t element_bytes) {
+  BlockPlan plan{};
+  const int64_t all_rows = axes.row.most_outs(), all_cols = axes.col.most_outs();
+  plan.cols = std::min(all_cols, kMostColumns);
+  plan.columns = column_layout(axes.col, plan.cols, lanes);
+  plan.row_elements = plan.columns.arrays * plan.columns.pitch;
+  plan.rows = all_rows;
+  while (plan.rows > kLeastRows &&
+         most_slots(axes.row, plan.rows) * plan.row_elements * element_bytes > kScratchBytes) {
+    plan.rows = round_up((plan.rows + 1) / 2, 4);
+  }
+  if (plan.rows < 1) plan.rows = 1;
+  if (plan.cols < 1) plan.cols = 1;
+  plan.slots = most_slots(axes.row, plan.rows);
+  plan.row_blocks = (all_rows + plan.rows - 1) / plan.rows;
+  plan.col_blocks = (all_cols + plan.cols - 1) / plan.cols;
+  return plan;
+}
+
+}  // namespace fastconv::cpu

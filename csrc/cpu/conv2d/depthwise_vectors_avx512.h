@@ -1,0 +1,127 @@
+// The depthwise kernels' vectors in AVX-512; depthwise_vectors_portable.h says what each operation
+// means. Include this below a `#pragma GCC target`, with <immintrin.h> included above it.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "cpu/dtype.h"
+
+namespace fastconv::cpu {
+namespace {
+
+struct Avx512Float {
+  using Element = float;
+  using Vector = __m512;
+  static constexpr int64_t kLanes = 16;
+  static constexpr int kRegisters = 32;
+
+  static Vector zero() { return _mm512_setzero_ps(); }
+  static Vector splat(float x) { return _mm512_set1_ps(x); }
+  static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+
+  static Vector load(const float* from) { return _mm512_loadu_ps(from); }
+  static Vector load(const bfloat16* from) {
+    return from_bfloat16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  static Vector load(const float16* from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  static Vector load_first(const float* from, int64_t count) {
+    return _mm512_maskz_loadu_ps(first(count), from);
+  }
+  static Vector load_first(const bfloat16* from, int64_t count) {
+    return from_bfloat16(_mm256_maskz_loadu_epi16(first(count), from));
+  }
+  static Vector load_first(const float16* from, int64_t count) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(count), from));
+  }
+
+  static void store(float* to, Vector x) { _mm512_storeu_ps(to, x); }
+  static void store(bfloat16* to, Vector x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), to_bfloat16_bits(x));
+  }
+  static void store(float16* to, Vector x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static void store_first(float* to, Vector x, int64_t count) {
+    _mm512_mask_storeu_ps(to, first(count), x);
+  }
+  static void store_first(bfloat16* to, Vector x, int64_t count) {
+    _mm256_mask_storeu_epi16(to, first(count), to_bfloat16_bits(x));
+  }
+  static void store_first(float16* to, Vector x, int64_t count) {
+    _mm256_mask_storeu_epi16(to, first(count), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
+
+  static Vector evens(Vector a, Vector b) {
+    const __m512i index =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, index, b);
+  }
+  static void interleave(Vector a, Vector b, Vector& low, Vector& high) {
+    const __m512i index = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    low = _mm512_permutex2var_ps(a, index, b);
+    high = _mm512_permutex2var_ps(a, _mm512_add_epi32(index, _mm512_set1_epi32(8)), b);
+  }
+  static double sum(Vector x) {
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    return _mm512_reduce_add_pd(_mm512_add_pd(low, high));
+  }
+
+ private:
+  static __mmask16 first(int64_t count) {
+    return static_cast<__mmask16>(count >= kLanes ? 0xffffu : (1u << count) - 1u);
+  }
+  static Vector from_bfloat16(__m256i x) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+  }
+  // As to_bfloat16(float): to nearest even, a NaN stays one.
+  static __m256i to_bfloat16_bits(Vector x) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i high = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(
+        _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40)));
+  }
+};
+
+struct Avx512Double {
+  using Element = double;
+  using Vector = __m512d;
+  static constexpr int64_t kLanes = 8;
+  static constexpr int kRegisters = 32;
+
+  static Vector zero() { return _mm512_setzero_pd(); }
+  static Vector splat(double x) { return _mm512_set1_pd(x); }
+  static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_pd(a, b, c); }
+  static Vector load(const double* from) { return _mm512_loadu_pd(from); }
+  static Vector load_first(const double* from, int64_t count) {
+    return _mm512_maskz_loadu_pd(first(count), from);
+  }
+  static void store(double* to, Vector x) { _mm512_storeu_pd(to, x); }
+  static void store_first(double* to, Vector x, int64_t count) {
+    _mm512_mask_storeu_pd(to, first(count), x);
+  }
+  static Vector evens(Vector a, Vector b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+  }
+  static void interleave(Vector a, Vector b, Vector& low, Vector& high) {
+    low = _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+    high = _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+  }
+  static double sum(Vector x) { return _mm512_reduce_add_pd(x); }
+
+ private:
+  static __mmask8 first(int64_t count) {
+    return static_cast<__mmask8>(count >= kLanes ? 0xffu : (1u << count) - 1u);
+  }
+};
+
+}  // namespace
+}  // namespace fastconv::cpu
