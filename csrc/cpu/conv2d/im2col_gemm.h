@@ -96,6 +96,15 @@ struct Im2colGemm {
  private:
   template <class T>
   static void fill_with_zeros(const Conv2dProblem& p, T* input, const Parallel& parallel) {
+    const int64_t elements = p.N * p.C * p.H * p.W;
+    const int64_t last = (p.N - 1) * p.input.n + (p.C - 1) * p.input.c + (p.H - 1) * p.input.h +
+                         (p.W - 1) * p.input.w;
+    if (last + 1 == elements) {  // dense, in whatever order
+      parallel.for_ranges(elements, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) input[i] = T{};
+      });
+      return;
+    }
     parallel.for_each(p.N * p.C, [&](int64_t task) {
       T* const plane = input + task / p.C * p.input.n + task % p.C * p.input.c;
       for (int64_t h = 0; h < p.H; ++h) {

@@ -245,6 +245,8 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
     for (int64_t o = 0; o < block.outer_size; ++o, at.advance(taps_)) {
       const T* const from = weight_ + (strides_.offset(taps_, at) + block.inner_begin * stride);
       Accumulator* const row = to + o * layout.outer_stride;
+      // Each row is on a page of its own: no hardware prefetcher sees the next tile coming.
+      __builtin_prefetch(from + block.inner_size * stride);
       for (int64_t i = 0; i < block.inner_size; i += Shape::kTileColumns) {
         const int64_t left = block.inner_size - i;
         widen<Target>(from + i * stride, stride,
@@ -254,17 +256,20 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
     }
   }
 
-  // Always contiguous at the destination: a tile of A, or the staging of B.
+  // Always contiguous at the destination: a tile of A, or the staging of B. Runs outside, filters
+  // inside: where the taps of a channel are together, the next filter's are close by.
   void pack_reduction(const PackBlock& block, Accumulator* to, const PackedLayout& layout) const {
-    const DepthIndex first = DepthIndex::at(taps_, block.inner_begin);
-    for (int64_t o = 0; o < block.outer_size; ++o) {
-      const T* const filter = weight_ + (block.outer_begin + o) * strides_.filter_stride;
-      Accumulator* const row = to + o * layout.outer_stride;
-      strides_.for_each_run(taps_, first, block.inner_size,
-                            [&](int64_t done, int64_t run, int64_t offset, int64_t stride) {
-                              widen<Target>(filter + offset, stride, row + done, run);
-                            });
-    }
+    const T* const filters = weight_ + block.outer_begin * strides_.filter_stride;
+    strides_.for_each_run(taps_, DepthIndex::at(taps_, block.inner_begin), block.inner_size,
+                          [&](int64_t done, int64_t run, int64_t offset, int64_t stride) {
+                            const T* from = filters + offset;
+                            Accumulator* to_run = to + done;
+                            for (int64_t o = 0; o < block.outer_size; ++o) {
+                              widen<Target>(from, stride, to_run, run);
+                              from += strides_.filter_stride;
+                              to_run += layout.outer_stride;
+                            }
+                          });
   }
 
   Im2col taps_;

@@ -18,6 +18,14 @@ int64_t reduction_parts(int64_t weight_elements, int64_t pixels, int64_t gemm_de
   return std::max<int64_t>(1, std::min({kMostParts, by_length, by_memory}));
 }
 
+// How many rows of pixels the packing has to transpose. A wants to be read along pixels, B along
+// its columns.
+int64_t transposed_rows(const WeightGradient& g, bool taps_are_rows) {
+  const bool input_transposed = g.input_channels_inner == taps_are_rows;
+  const bool grad_transposed = g.grad_channels_inner != taps_are_rows;
+  return (input_transposed ? g.input.depth() : 0) + (grad_transposed ? g.filters() : 0);
+}
+
 }  // namespace
 
 WeightGradient weight_gradient(const Conv2dProblem& p, int64_t gemm_depth) {
@@ -34,7 +42,9 @@ WeightGradient weight_gradient(const Conv2dProblem& p, int64_t gemm_depth) {
   g.weight_group = forward.w_group;
   g.input_channels_inner = reads_best_along_channels(g.input);
   g.grad_channels_inner = reads_best_along_channels(g.grad);
-  g.taps_are_rows = !g.input_channels_inner;
+  g.taps_are_rows = transposed_rows(g, true) == transposed_rows(g, false)
+                        ? !g.input_channels_inner
+                        : transposed_rows(g, true) < transposed_rows(g, false);
   g.parts = reduction_parts(p.K * g.input.depth(), g.pixels(), gemm_depth);
   return g;
 }

@@ -18,8 +18,8 @@ struct WeightGradient {
   int64_t groups;
   int64_t input_group, grad_group, weight_group;  // from one group to the next
 
-  // Channels and taps are the rows of C where the input is read along pixels, its columns where it
-  // is read along channels: its packing, the larger of the two, then never transposes.
+  // Whether channels and taps are the rows of C and filters its columns, or the other way round:
+  // whichever transposes less while packing.
   bool taps_are_rows;
   bool input_channels_inner, grad_channels_inner;
 

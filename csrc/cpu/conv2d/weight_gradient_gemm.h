@@ -22,7 +22,7 @@ class WeightGradientGemm {
     const int64_t taps = gradient_.input.depth(), filters = gradient_.filters();
     partition_ = partition_c(gradient_.taps_are_rows ? taps : filters,
                              gradient_.taps_are_rows ? filters : taps, Shape::kTileColumns,
-                             Shape::kBlockOfC / 2, gradient_.groups * gradient_.parts, threads);
+                             Shape::kBlockOfC, gradient_.groups * gradient_.parts, threads);
     workers_ = worker_count(tasks(), threads);
     worker_bytes_ = 0;
     Carver count(nullptr);
