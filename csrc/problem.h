@@ -66,6 +66,16 @@ struct Conv2dProblem {
   constexpr int64_t group_out_channels() const { return K / groups; }
 };
 
+// The three tensors by their place in the forward pass, and which of them is written depends on the
+// direction: fprop writes output, dgrad writes input, wgrad writes weight. bias is fprop's only: K
+// contiguous elements of the problem's dtype, or null.
+struct Conv2dTensors {
+  void* input = nullptr;
+  void* weight = nullptr;
+  void* output = nullptr;
+  const void* bias = nullptr;
+};
+
 // One max pooling. indices, where there are any, lie exactly like output (same strides), as int64
 // into H x W.
 struct Pool2dProblem {
@@ -74,6 +84,18 @@ struct Pool2dProblem {
   int64_t P, Q;
   Extent2 kernel, stride, pad, dilation;
   Strides4 input, output;
+};
+
+// forward reads input and writes output and, where it is not null, indices. backward reads the
+// gradient of the output from `output` and indices, and writes the gradient of the input to
+// `input`. Indices are int64 into the H x W plane and lie exactly like output. backward must check
+// each index against the plane: where one lies outside it sets *index_out_of_range and touches no
+// memory for it.
+struct MaxPool2dTensors {
+  void* input = nullptr;
+  void* output = nullptr;
+  int64_t* indices = nullptr;
+  bool* index_out_of_range = nullptr;
 };
 
 }  // namespace fastconv

@@ -7,16 +7,7 @@
 
 namespace fastconv::cpu {
 
-// The three tensors by their place in the forward pass, and which of them is written depends on the
-// direction: fprop writes output, dgrad writes input, wgrad writes weight. bias is fprop's only: K
-// contiguous elements of the problem's dtype, or null.
-struct Conv2dTensors {
-  void* input = nullptr;
-  void* weight = nullptr;
-  void* output = nullptr;
-  const void* bias = nullptr;
-};
-
+using fastconv::Conv2dTensors;
 using Conv2dAlgorithm = Algorithm<Conv2dProblem, Conv2dTensors>;
 using Conv2dList = std::span<const Conv2dAlgorithm* const>;
 

@@ -1,8 +1,8 @@
-#include "cpu/algorithm.h"
+#include "algorithm_list.h"
 
 #include <stdexcept>
 
-namespace fastconv::cpu {
+namespace fastconv {
 
 bool names_contain(std::string_view comma_separated, std::string_view name) {
   while (!comma_separated.empty()) {
@@ -14,17 +14,17 @@ bool names_contain(std::string_view comma_separated, std::string_view name) {
   return false;
 }
 
-void throw_requested_but_rejected(const AlgorithmInfo& algorithm, const std::string& reason) {
-  throw std::runtime_error(std::string("fastconv: the requested algorithm ") + algorithm.name +
+void throw_requested_but_rejected(const char* algorithm, const std::string& reason) {
+  throw std::runtime_error(std::string("fastconv: the requested algorithm ") + algorithm +
                            " cannot do this problem: " + reason);
 }
 
 void throw_nothing_fits(const std::vector<Verdict>& verdicts) {
   std::string message = "fastconv: no algorithm takes this problem:";
   for (const Verdict& verdict : verdicts) {
-    message += std::string(" [") + verdict.algorithm->name + ": " + verdict.reason + "]";
+    message += std::string(" [") + verdict.algorithm + ": " + verdict.reason + "]";
   }
   throw std::runtime_error(message);
 }
 
-}  // namespace fastconv::cpu
+}  // namespace fastconv
