@@ -1,0 +1,28 @@
+#include "cuda/conv2d/entries.h"
+#include "cuda/conv2d/fprop.cuh"
+#include "cuda/conv2d/launch_gemm.h"
+
+namespace fastconv::cuda {
+namespace {
+
+const char* takes_everything(const Conv2dProblem&) { return nullptr; }
+int64_t no_workspace(const Conv2dProblem&, const Device&) { return 0; }
+
+void run(const Conv2dProblem& p, const Conv2dTensors& t, std::byte*, const Queue& queue) {
+  dispatch_types(p, [&](auto type, auto index) {
+    const Fprop<typename decltype(type)::type, typename decltype(index)::type> product(p, t);
+    launch_implicit_gemm("conv2d_fprop_simt", product, p.groups, p.N * p.P * p.Q,
+                         p.group_out_channels(), queue);
+  });
+}
+
+}  // namespace
+
+const Conv2dAlgorithm conv2d_fprop_simt = {
+    {"conv2d_fprop_cuda_simt", "conv2d", "fprop", 80, kAllDTypes, kSimtError,
+     "implicit GEMM on the ordinary cores, operands gathered while they are loaded; no workspace"},
+    takes_everything,
+    no_workspace,
+    run};
+
+}  // namespace fastconv::cuda
