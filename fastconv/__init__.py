@@ -1,7 +1,8 @@
 """conv2d and max_pool2d for PyTorch, computed by hand-written kernels.
 
-model = fastconv.convert(model)  # every Conv2d and MaxPool2d, parameters kept
-with fastconv.patch(): ...  # the functions that a forward calls by itself
+``fastconv.convert(model)`` swaps every Conv2d and MaxPool2d of a model, parameters kept;
+``with fastconv.patch():`` also catches what a forward calls by itself. ``fastconv.functional`` and
+``fastconv.nn`` mirror torch's modules of these names.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fastconv import (  # noqa: F401
 )
 from fastconv._algorithms import Algorithm, algorithms, use_algorithm
 from fastconv._convert import convert, report, revert
+from fastconv._explain import explain
 from fastconv._patch import patch
 from fastconv.functional import conv2d, max_pool2d
 
@@ -25,6 +27,7 @@ __all__ = [
     "algorithms",
     "conv2d",
     "convert",
+    "explain",
     "functional",
     "max_pool2d",
     "nn",

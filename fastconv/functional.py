@@ -94,6 +94,8 @@ def _as_padding(padding: Any, weight: Tensor, stride: Any, dilation: Any) -> tup
         raise _NotAnInt
     rows = dilation[0] * (weight.shape[2] - 1)
     columns = dilation[1] * (weight.shape[3] - 1)
+    if rows % 2 == 0 and columns % 2 == 0:
+        return rows // 2, columns // 2
     # Where the total is odd, the extra row or column goes to the bottom or right.
     return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
 
