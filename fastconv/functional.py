@@ -34,6 +34,8 @@ _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16
 # Untyped: what a caller passes is for torch itself to judge.
 _torch: Any = torch.nn.functional
 
+_INT64 = 2**63
+
 Size2 = int | Sequence[int]
 
 
@@ -53,7 +55,8 @@ def _is_plain_eager() -> bool:
         not torch.compiler.is_compiling()
         and forward_ad._current_level < 0
         and peek_interpreter_stack() is None
-        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._is_any_autocast_enabled()
+        and torch._C._get_tracing_state() is None
     )
 
 
@@ -62,20 +65,20 @@ class _NotAnInt(Exception):
 
 
 def _as_int(value: Any) -> Any:
+    if type(value) is int and -_INT64 <= value < _INT64:
+        return value
     if isinstance(value, torch.SymInt):
         return value
-    if isinstance(value, bool):
+    if isinstance(value, (bool, int)):
         raise _NotAnInt
     try:
-        return index(value)
+        return _as_int(index(value))
     except TypeError:
         raise _NotAnInt from None
 
 
 def _as_pair(value: Any) -> tuple[Any, Any]:
     """(height, width) from an int or one or two of them; anything else is for torch to refuse."""
-    if type(value) is int:
-        return value, value
     if isinstance(value, (tuple, list)):
         if len(value) not in (1, 2):
             raise _NotAnInt
