@@ -5,6 +5,7 @@
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/conv2d/gather_gemm.h"
 #include "cpu/conv2d/weight_gradient_gemm.h"
+#include "cpu/conv2d/zero_fill.h"
 #include "cpu/dispatch_dtype.h"
 
 namespace fastconv::cpu {
@@ -44,10 +45,10 @@ struct Im2colGemm {
 
   static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
+    if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
     dispatch_dtype(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       T* const input = static_cast<T*>(t.input);
-      if (dgrad_has_holes(p)) fill_with_zeros(p, input, parallel);
       for_each_dgrad_class(p, [&](const Gather& gather) {
         const T* const no_bias = nullptr;
         GatherGemm<Target, T>(gather, parallel.threads())
@@ -94,25 +95,6 @@ struct Im2colGemm {
   }
 
  private:
-  template <class T>
-  static void fill_with_zeros(const Conv2dProblem& p, T* input, const Parallel& parallel) {
-    const int64_t elements = p.N * p.C * p.H * p.W;
-    const int64_t last = (p.N - 1) * p.input.n + (p.C - 1) * p.input.c + (p.H - 1) * p.input.h +
-                         (p.W - 1) * p.input.w;
-    if (last + 1 == elements) {  // dense, in whatever order
-      parallel.for_ranges(elements, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) input[i] = T{};
-      });
-      return;
-    }
-    parallel.for_each(p.N * p.C, [&](int64_t task) {
-      T* const plane = input + task / p.C * p.input.n + task % p.C * p.input.c;
-      for (int64_t h = 0; h < p.H; ++h) {
-        for (int64_t w = 0; w < p.W; ++w) plane[h * p.input.h + w * p.input.w] = T{};
-      }
-    });
-  }
-
   static constexpr double kError = 4e-7;
   static constexpr const char* kGatherNote =
       "im2col inside the packing of a blocked GEMM, sums of at most 128 products; workspace about "
