@@ -15,7 +15,7 @@ export PATH := $(BIN):$(PATH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RESULTS := out/test-results
 
-CPP_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' 2>/dev/null)
+CPP_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 BUILD_INPUTS := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h')
 
 # A caller's PYTHONPATH or user site would put other packages in front of the pinned ones.
