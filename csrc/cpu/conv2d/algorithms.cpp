@@ -7,6 +7,8 @@
 namespace fastconv::cpu {
 namespace {
 
+// One line for each algorithm, which clang-format would pack in columns.
+// clang-format off
 constexpr const Conv2dAlgorithm* kFprop[] = {
 #if defined(__x86_64__)
     &conv2d_fprop_depthwise_avx512,
@@ -48,6 +50,7 @@ constexpr const Conv2dAlgorithm* kWgrad[] = {
     &conv2d_wgrad_im2col_gemm_scalar,
     &conv2d_wgrad_reference,
 };
+// clang-format on
 
 }  // namespace
 

@@ -7,12 +7,17 @@
 namespace fastconv::cpu {
 namespace {
 
+// One line for each algorithm, which clang-format would pack in columns.
+// clang-format off
 constexpr const MaxPool2dAlgorithm* kForward[] = {
 #if defined(__x86_64__)
-    &max_pool2d_forward_rows_avx512, &max_pool2d_forward_channels_avx512,
-    &max_pool2d_forward_rows_avx2,   &max_pool2d_forward_channels_avx2,
+    &max_pool2d_forward_rows_avx512,
+    &max_pool2d_forward_channels_avx512,
+    &max_pool2d_forward_rows_avx2,
+    &max_pool2d_forward_channels_avx2,
 #endif
-    &max_pool2d_forward_rows_scalar, &max_pool2d_forward_channels_scalar,
+    &max_pool2d_forward_rows_scalar,
+    &max_pool2d_forward_channels_scalar,
     &max_pool2d_forward_reference,
 };
 
@@ -24,6 +29,7 @@ constexpr const MaxPool2dAlgorithm* kBackward[] = {
     &max_pool2d_backward_scatter_scalar,
     &max_pool2d_backward_reference,
 };
+// clang-format on
 
 }  // namespace
 
