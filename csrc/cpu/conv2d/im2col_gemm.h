@@ -98,11 +98,10 @@ struct Im2colGemm {
   static constexpr double kError = 4e-7;
   static constexpr const char* kGatherNote =
       "im2col inside the packing of a blocked GEMM, sums of at most 128 products; workspace about "
-      "0.9 MB "
-      "a thread";
+      "0.6 MB a thread";
   static constexpr const char* kWgradNote =
-      "im2col inside the packing of a blocked GEMM, sums of at most 128 pixels, added in blocks "
-      "of 6144; workspace about 1 MB a thread and, for small weights, at most 4 MB of partial sums";
+      "im2col inside the packing of a blocked GEMM, sums of at most 128 pixels; workspace about "
+      "0.9 MB a thread and, for small weights, up to 2^20 partial sums";
 };
 
 }  // namespace fastconv::cpu

@@ -49,7 +49,7 @@ class WeightGradientGemm {
 
  private:
   // Sums over this many blocks of the reduction go into a total of their own level: a running sum
-  // over the 8192 blocks of a 3-million-pixel batch would lose half its digits' margin.
+  // over the 12000 blocks of a 3-million-pixel batch would lose half its digits' margin.
   static constexpr int64_t kBlocksPerSum = 16;
 
   int64_t tasks() const { return partition_.blocks() * gradient_.groups * gradient_.parts; }
