@@ -86,10 +86,10 @@ def _pointwise(channels: int, out_channels: int, width: int) -> Conv:
     return Conv(why, (1, channels, 1, width), out_channels, kernel=1)
 
 
-# Register tiles are 6, 8, 12, 14, 16, 32 or 48 wide or tall and sums come in blocks of up to 384,
-# so tails are where a GEMM goes wrong: one less, as many, one more.
+# Register tiles are 6 to 48 wide or tall, sums come in blocks of 128 and packed panels 256 deep, so
+# tails are where a GEMM goes wrong: one less, as many, one more.
 GEMM_TAILS = [
-    *[_pointwise(c, 9, 11) for c in (1, 2, 15, 16, 17, 31, 32, 33, 383, 384, 385, 769)],
+    *[_pointwise(c, 9, 11) for c in (1, 2, 15, 16, 17, 127, 128, 129, 255, 256, 257, 385, 513)],
     *[_pointwise(19, k, 10) for k in (1, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 17, 31, 32, 33)],
     *[_pointwise(19, k, 10) for k in (47, 48, 49, 127, 128, 129, 257)],
     *[_pointwise(13, 7, w) for w in (1, 2, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, 47, 48, 49)],
