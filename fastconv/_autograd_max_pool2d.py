@@ -34,6 +34,25 @@ def pool_is_channels_last(input: Tensor) -> bool:
     return input.dim() == 4 and suggests_channels_last(input)
 
 
+def call_max_pool2d(
+    operator: Any,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    algorithm: str,
+) -> Any:
+    """The operator, without the arguments at the end that have their default values.
+
+    torch takes about 1 us to hand over each list: of a tiny pooling that is a fifth.
+    """
+    if not algorithm and not ceil_mode and dilation == (1, 1) and padding == (0, 0):
+        return operator(input, kernel_size, stride)
+    return operator(input, kernel_size, stride, padding, dilation, ceil_mode, algorithm)
+
+
 class MaxPool2dFunction(OperatorFunction):
     """(values, indices) = max_pool2d_with_indices(input)"""
 
@@ -49,8 +68,15 @@ class MaxPool2dFunction(OperatorFunction):
         algorithm: str,
     ) -> tuple[Tensor, Tensor]:
         with below_autograd():
-            values, indices = _ops.max_pool2d_with_indices(
-                input, kernel_size, stride, padding, dilation, ceil_mode, algorithm
+            values, indices = call_max_pool2d(
+                _ops.max_pool2d_with_indices,
+                input,
+                kernel_size,
+                stride,
+                padding,
+                dilation,
+                ceil_mode,
+                algorithm,
             )
         ctx.mark_non_differentiable(indices)
         ctx.save_for_backward(indices)

@@ -23,9 +23,9 @@ from torch.overrides import (
 
 from fastconv import _ops
 from fastconv._algorithms import requested_algorithms
-from fastconv._autograd_conv2d import Conv2dFunction
+from fastconv._autograd_conv2d import Conv2dFunction, call_conv2d
 from fastconv._autograd_function import BelowAutograd
-from fastconv._autograd_max_pool2d import MaxPool2dFunction
+from fastconv._autograd_max_pool2d import MaxPool2dFunction, call_max_pool2d
 
 __all__ = ["conv2d", "max_pool2d", "max_pool2d_with_indices"]
 
@@ -178,7 +178,7 @@ def conv2d(
         output = Conv2dFunction.apply(*args)
     else:
         with BelowAutograd():
-            output = _ops.conv2d(*args)
+            output = call_conv2d(*args)
     return output
 
 
@@ -254,7 +254,7 @@ def max_pool2d(
     if torch.is_grad_enabled() and input.requires_grad:
         return MaxPool2dFunction.apply(input, *args)[0]
     with BelowAutograd():
-        return _ops.max_pool2d(input, *args)
+        return call_max_pool2d(_ops.max_pool2d, input, *args)
 
 
 def max_pool2d_with_indices(
@@ -296,5 +296,5 @@ def max_pool2d_with_indices(
         pooled = MaxPool2dFunction.apply(input, *args)
     else:
         with BelowAutograd():
-            pooled = _ops.max_pool2d_with_indices(input, *args)
+            pooled = call_max_pool2d(_ops.max_pool2d_with_indices, input, *args)
     return pooled
