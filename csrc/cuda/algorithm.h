@@ -40,8 +40,8 @@ template <class ProblemType, class TensorsType>
 struct Algorithm : AlgorithmInfo {
   using Problem = ProblemType;
   using Tensors = TensorsType;
-  // Why this problem is not for this algorithm, or nullptr.
-  const char* (*reject)(const Problem&);
+  // Why this problem, with its tensors where they lie, is not for this algorithm, or nullptr.
+  const char* (*reject)(const Problem&, const Tensors&);
   // Bytes of device memory that run() needs.
   int64_t (*workspace)(const Problem&, const Device&);
   // Enqueues launches that overwrite the whole output. Never waits for the device, never allocates.
@@ -51,14 +51,17 @@ struct Algorithm : AlgorithmInfo {
 // The entry of `list` that will do `problem` on `device`; see select_algorithm().
 template <class Algorithm>
 const Algorithm& select(std::span<const Algorithm* const> list,
-                        const typename Algorithm::Problem& problem, const Device& device,
+                        const typename Algorithm::Problem& problem,
+                        const typename Algorithm::Tensors& tensors, const Device& device,
                         std::string_view requested) {
   struct Judge {
     const typename Algorithm::Problem& problem;
+    const typename Algorithm::Tensors& tensors;
     const Device& device;
     bool accepts(const Algorithm& algorithm) const {
       return algorithm.compute_capability <= device.compute_capability &&
-             (algorithm.dtypes & only(problem.dtype)) != 0 && algorithm.reject(problem) == nullptr;
+             (algorithm.dtypes & only(problem.dtype)) != 0 &&
+             algorithm.reject(problem, tensors) == nullptr;
     }
     std::string reason_against(const Algorithm& algorithm) const {
       if (algorithm.compute_capability > device.compute_capability) {
@@ -69,11 +72,11 @@ const Algorithm& select(std::span<const Algorithm* const> list,
       if ((algorithm.dtypes & only(problem.dtype)) == 0) {
         return std::string("has no kernel for ") + name_of(problem.dtype);
       }
-      const char* reason = algorithm.reject(problem);
+      const char* reason = algorithm.reject(problem, tensors);
       return reason == nullptr ? std::string() : std::string(reason);
     }
   };
-  return select_algorithm(list, Judge{problem, device}, requested);
+  return select_algorithm(list, Judge{problem, tensors, device}, requested);
 }
 
 using Conv2dAlgorithm = Algorithm<Conv2dProblem, Conv2dTensors>;

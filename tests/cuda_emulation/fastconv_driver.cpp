@@ -108,7 +108,7 @@ template <class List, class Problem, class Tensors>
 void run(List list, const Problem& problem, const Tensors& tensors, std::string_view algorithm,
          int multiprocessors) {
   const cuda::Queue queue{{90, multiprocessors}, nullptr};
-  const auto& chosen = cuda::select(list, problem, queue.device, algorithm);
+  const auto& chosen = cuda::select(list, problem, tensors, queue.device, algorithm);
   const GuardedBytes workspace(static_cast<size_t>(chosen.workspace(problem, queue.device)));
   cuda_emulation::shadow_add_global(workspace.data(), workspace.size(), false);
   chosen.run(problem, tensors, workspace.data(), queue);

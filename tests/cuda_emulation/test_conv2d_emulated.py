@@ -49,6 +49,7 @@ class Conv:
         weight: Tensor,
         output: Tensor,
         bias: Tensor | None = None,
+        algorithm: str = "",
     ) -> None:
         kernels.conv2d(
             direction,
@@ -60,6 +61,7 @@ class Conv:
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
+            algorithm=algorithm,
         )
 
     def reference(
@@ -108,10 +110,11 @@ class Conv:
         weight: Tensor,
         output: Tensor,
         bias: Tensor | None = None,
+        algorithm: str = "",
     ) -> None:
         """Integers: no tolerance."""
         expected = self.reference(direction, input, weight, output, bias)
-        self.run(kernels, direction, input, weight, output, bias)
+        self.run(kernels, direction, input, weight, output, bias, algorithm)
         ours = {FPROP: output, DGRAD: input, WGRAD: weight}[direction]
         assert torch.equal(ours, expected.to(ours.dtype))
         assert gaps_untouched(ours)
@@ -186,6 +189,44 @@ def test_random_problems_are_exact(kernels: Library, direction: str) -> None:
         kernels.configure(seed)
         layout = LAYOUTS[seed % len(LAYOUTS)]
         conv.check(kernels, direction, *operands(conv, direction, layout, torch.float32))
+
+
+TENSOR_CORE = "conv2d_fprop_cuda_tensor_core"
+
+TENSOR_CORE_PROBLEMS = [
+    Conv((2, 40, 9, 8), 24, padding=(1, 1)),  # two steps a tap, the second with 8 channels
+    Conv((1, 8, 5, 5), 130, kernel=(1, 1)),  # one step, fewer than stages; two column tiles
+    Conv((1, 64, 21, 17), 9, stride=(2, 1), padding=(2, 1), dilation=(2, 3)),  # two row tiles
+    Conv((2, 32, 6, 7), 20, kernel=(3, 2), groups=2),
+    Conv((0, 8, 4, 4), 8),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_tensor_cores_are_exact(kernels: Library, layout: str, dtype: torch.dtype) -> None:
+    for seed, conv in enumerate(TENSOR_CORE_PROBLEMS):
+        kernels.configure(seed)
+        input, weight, _ = operands(conv, FPROP, "nhwc", dtype)
+        output = result(conv.output, layout, dtype)
+        bias = integers((1, 1, 1, conv.filters), "nchw", dtype).view(-1)
+        conv.check(kernels, FPROP, input, weight, output, bias, TENSOR_CORE)
+
+
+def test_tensor_cores_say_what_they_need(libraries: dict[str, Library]) -> None:
+    kernels = libraries["plain"]
+    refusals = {
+        "multiple of 8 channels": (Conv((1, 12, 5, 5), 4), "nhwc"),
+        "channels of input and weight side by side": (Conv((1, 8, 5, 5), 4), "nchw"),
+    }
+    for reason, (conv, layout) in refusals.items():
+        tensors = operands(conv, FPROP, layout, torch.bfloat16)
+        with pytest.raises(RuntimeError, match=reason):
+            conv.run(kernels, FPROP, *tensors, algorithm=TENSOR_CORE)
+    conv = Conv((1, 8, 5, 5), 4)
+    tensors = operands(conv, FPROP, "nhwc", torch.float32)
+    with pytest.raises(RuntimeError, match="no kernel for float32"):
+        conv.run(kernels, FPROP, *tensors, algorithm=TENSOR_CORE)
 
 
 @pytest.mark.parametrize("direction", [FPROP, DGRAD, WGRAD])
@@ -272,7 +313,7 @@ def test_runs_repeat_bit_by_bit(libraries: dict[str, Library]) -> None:
         assert torch.equal(bits[0], bits[2])
 
 
-def test_unknown_and_impossible_algorithms(libraries: dict[str, Library]) -> None:
+def test_impossible_algorithms_are_refused(libraries: dict[str, Library]) -> None:
     kernels = libraries["plain"]
     empty = torch.empty(1, 1, 1, 1)
     with pytest.raises(RuntimeError, match="needs the window"):

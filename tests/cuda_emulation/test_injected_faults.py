@@ -14,7 +14,7 @@ import pytest
 import torch
 from _emulator import ROOT, KernelError, Library, build
 from _layouts import integers
-from test_conv2d_emulated import FPROP, WGRAD, Conv, operands
+from test_conv2d_emulated import FPROP, TENSOR_CORE, WGRAD, Conv, operands
 from test_max_pool2d_emulated import GATHER, SCATTER, Pool, gradient_by_index
 
 pytestmark = pytest.mark.cuda_emulation
@@ -36,6 +36,16 @@ def convolve(direction: str) -> Callable[[Library], bool]:
         return True
 
     return run
+
+
+def convolve_on_tensor_cores(kernels: Library) -> bool:
+    conv = Conv((2, 40, 9, 9), 36, padding=(1, 1))
+    tensors = operands(conv, FPROP, "nhwc", torch.float16)
+    try:
+        conv.check(kernels, FPROP, *tensors, algorithm=TENSOR_CORE)
+    except AssertionError:
+        return False
+    return True
 
 
 def sum_bias(kernels: Library) -> bool:
@@ -90,6 +100,37 @@ FAULTS = [
         "tap.r * shape.weight.h + tap.s * shape.weight.w",
         "tap.s * shape.weight.h + tap.r * shape.weight.w",
         convolve(FPROP),
+    ),
+    Fault(
+        "wait for a stage removed",
+        "cuda/conv2d/fprop_tensor_core.cuh",
+        "copy_async_wait<Tile::kStages - 2>();",
+        "",
+        convolve_on_tensor_cores,
+        "copy in flight",
+    ),
+    Fault(
+        "one stage too few waited for",
+        "cuda/conv2d/fprop_tensor_core.cuh",
+        "copy_async_wait<Tile::kStages - 2>();",
+        "copy_async_wait<Tile::kStages - 1>();",
+        convolve_on_tensor_cores,
+        "copy in flight",
+    ),
+    Fault(
+        "barrier before a stage is refilled removed",
+        "cuda/conv2d/fprop_tensor_core.cuh",
+        "__syncthreads();  // the step is there, and nobody reads the stage refilled now",
+        "",
+        convolve_on_tensor_cores,
+        "race",
+    ),
+    Fault(
+        "halves of a fragment swapped",
+        "cuda/conv2d/fprop_tensor_core.cuh",
+        "swizzled(column, k + lane / 8 % 2)",
+        "swizzled(column, k + 1 - lane / 8 % 2)",
+        convolve_on_tensor_cores,
     ),
     Fault(
         "last split left out",

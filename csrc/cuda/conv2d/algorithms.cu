@@ -6,6 +6,7 @@ namespace fastconv::cuda {
 namespace {
 
 constexpr const Conv2dAlgorithm* kFprop[] = {
+    &conv2d_fprop_tensor_core,
     &conv2d_fprop_simt,
 };
 

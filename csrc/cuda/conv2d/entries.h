@@ -5,6 +5,7 @@
 
 namespace fastconv::cuda {
 
+extern const Conv2dAlgorithm conv2d_fprop_tensor_core;
 extern const Conv2dAlgorithm conv2d_fprop_simt;
 extern const Conv2dAlgorithm conv2d_dgrad_simt;
 extern const Conv2dAlgorithm conv2d_wgrad_simt;

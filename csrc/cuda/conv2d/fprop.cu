@@ -5,7 +5,7 @@
 namespace fastconv::cuda {
 namespace {
 
-const char* takes_everything(const Conv2dProblem&) { return nullptr; }
+const char* takes_everything(const Conv2dProblem&, const Conv2dTensors&) { return nullptr; }
 int64_t no_workspace(const Conv2dProblem&, const Device&) { return 0; }
 
 void run(const Conv2dProblem& p, const Conv2dTensors& t, std::byte*, const Queue& queue) {

@@ -32,7 +32,7 @@ Splits split(const Conv2dProblem& p, const Device& device) {
   return {std::max<int64_t>(1, ceil_divide(depth, split_depth)), split_depth};
 }
 
-const char* takes_everything(const Conv2dProblem&) { return nullptr; }
+const char* takes_everything(const Conv2dProblem&, const Conv2dTensors&) { return nullptr; }
 
 int64_t workspace(const Conv2dProblem& p, const Device& device) {
   return split(p, device).count * weight_elements(p) * accumulator_bytes(p);

@@ -5,7 +5,7 @@
 namespace fastconv::cuda {
 namespace {
 
-const char* reject(const Pool2dProblem& p) {
+const char* reject(const Pool2dProblem& p, const MaxPool2dTensors&) {
   if (p.kernel.h == 0 || p.kernel.w == 0) return "needs the window that made the indices";
   // The index of a window wholly in the padding names a cell that the window does not hold.
   if (p.dilation.h > p.H || p.dilation.w > p.W) return "a window may lie wholly in the padding";

@@ -7,7 +7,7 @@
 namespace fastconv::cuda {
 namespace {
 
-const char* takes_everything(const Pool2dProblem&) { return nullptr; }
+const char* takes_everything(const Pool2dProblem&, const MaxPool2dTensors&) { return nullptr; }
 
 // A few blocks for each multiprocessor; each needs a plane of sums.
 int64_t blocks(const Pool2dProblem& p, const Device& device) {

@@ -5,7 +5,7 @@
 namespace fastconv::cuda {
 namespace {
 
-const char* takes_everything(const Pool2dProblem&) { return nullptr; }
+const char* takes_everything(const Pool2dProblem&, const MaxPool2dTensors&) { return nullptr; }
 int64_t no_workspace(const Pool2dProblem&, const Device&) { return 0; }
 
 template <class T, class Index>
