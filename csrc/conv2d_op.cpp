@@ -1,18 +1,12 @@
-// The conv2d operators on the CPU: torch tensors in, a validated problem, an algorithm from the
+// The conv2d operators: torch tensors in, a validated problem, an algorithm from the backend's
 // list.
 #include "conv2d_op.h"
 
-#include "cpu/conv2d/algorithms.h"
+#include "backend.h"
 #include "message.h"
-#include "run_algorithm.h"
 
 namespace fastconv {
 namespace {
-
-double multiply_adds(const Conv2dProblem& p) {
-  return static_cast<double>(p.N * p.P * p.Q) * static_cast<double>(p.K) *
-         static_cast<double>(p.group_in_channels() * p.R * p.S);
-}
 
 void* readable(const Tensor& tensor) { return const_cast<void*>(tensor.const_data_ptr()); }
 
@@ -49,11 +43,12 @@ bool output_is_channels_last(const Conv2dProblem& problem, const Shape& input,
 Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
               const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
               const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm) {
-  require_dense_cpu(input, "input");
-  require_dense_cpu(weight, "weight");
+  const DeviceScope device(input);
+  require_dense(input, "input");
+  require_dense(weight, "weight");
   std::optional<Shape> bias_shape;
   if (bias) {
-    require_dense_cpu(*bias, "bias");
+    require_dense(*bias, "bias");
     require_same_dtype(input, "Input", *bias, "bias");
     bias_shape.emplace(*bias);
   }
@@ -73,10 +68,9 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Ten
 
   std::optional<Tensor> dense_bias;
   if (bias) dense_bias = torch::stable::contiguous(*bias);
-  const cpu::Conv2dTensors tensors{readable(input), readable(weight), output.mutable_data_ptr(),
-                                   bias ? readable(*dense_bias) : nullptr};
-  run_algorithm(cpu::conv2d_fprop_algorithms(), problem, tensors, algorithm,
-                multiply_adds(problem));
+  const Conv2dTensors tensors{readable(input), readable(weight), output.mutable_data_ptr(),
+                              bias ? readable(*dense_bias) : nullptr};
+  run_conv2d(ConvDirection::fprop, problem, tensors, algorithm);
   return output;
 }
 
@@ -84,8 +78,9 @@ Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
                          const std::vector<int64_t>& input_size, const std::vector<int64_t>& stride,
                          const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
                          int64_t groups, bool channels_last, const std::string& algorithm) {
-  require_dense_cpu(grad_output, "grad_output");
-  require_dense_cpu(weight, "weight");
+  const DeviceScope device(grad_output);
+  require_dense(grad_output, "grad_output");
+  require_dense(weight, "weight");
   require_same_dtype(grad_output, "grad_output", weight, "weight");
   const Shape grad_shape(grad_output), weight_shape(weight);
   const DType dtype = require_dtype(grad_output, "conv2d_grad_input");
@@ -97,10 +92,9 @@ Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
   problem.input = strides_of(Shape(grad_input));
   problem.weight = strides_of(weight_shape);
   problem.output = strides_of(grad_shape);
-  const cpu::Conv2dTensors tensors{grad_input.mutable_data_ptr(), readable(weight),
-                                   readable(grad_output), nullptr};
-  run_algorithm(cpu::conv2d_dgrad_algorithms(), problem, tensors, algorithm,
-                multiply_adds(problem));
+  const Conv2dTensors tensors{grad_input.mutable_data_ptr(), readable(weight),
+                              readable(grad_output), nullptr};
+  run_conv2d(ConvDirection::dgrad, problem, tensors, algorithm);
   return grad_input;
 }
 
@@ -109,8 +103,9 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
                           const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                           const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
                           const std::string& algorithm) {
-  require_dense_cpu(grad_output, "grad_output");
-  require_dense_cpu(input, "input");
+  const DeviceScope device(grad_output);
+  require_dense(grad_output, "grad_output");
+  require_dense(input, "input");
   require_same_dtype(grad_output, "grad_output", input, "input");
   const Shape grad_shape(grad_output), input_shape(input);
   const DType dtype = require_dtype(grad_output, "conv2d_grad_weight");
@@ -122,15 +117,15 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
   problem.input = strides_of(input_shape);
   problem.weight = strides_of(Shape(grad_weight));
   problem.output = strides_of(grad_shape);
-  const cpu::Conv2dTensors tensors{readable(input), grad_weight.mutable_data_ptr(),
-                                   readable(grad_output), nullptr};
-  run_algorithm(cpu::conv2d_wgrad_algorithms(), problem, tensors, algorithm,
-                multiply_adds(problem));
+  const Conv2dTensors tensors{readable(input), grad_weight.mutable_data_ptr(),
+                              readable(grad_output), nullptr};
+  run_conv2d(ConvDirection::wgrad, problem, tensors, algorithm);
   return grad_weight;
 }
 
 Tensor conv2d_grad_bias(const Tensor& grad_output) {
-  require_dense_cpu(grad_output, "grad_output");
+  const DeviceScope device(grad_output);
+  require_dense(grad_output, "grad_output");
   const Shape shape(grad_output);
   require(shape.sizes.size() == 3 || shape.sizes.size() == 4,
           "Expected 3D (unbatched) or 4D (batched) grad_output, but got size ", shape.sizes);
@@ -144,8 +139,7 @@ Tensor conv2d_grad_bias(const Tensor& grad_output) {
   problem.output = strides_of(shape);
 
   Tensor grad_bias = empty_tensor(planes.first(1), grad_output.scalar_type(), false);
-  cpu::conv2d_bias_gradient(problem, readable(grad_output), grad_bias.mutable_data_ptr(),
-                            torch_pool(static_cast<double>(grad_output.numel())));
+  run_bias_gradient(problem, readable(grad_output), grad_bias.mutable_data_ptr());
   return grad_bias;
 }
 

@@ -1,10 +1,9 @@
-// The max_pool2d operators on the CPU: torch tensors in, a validated problem, an algorithm from the
+// The max_pool2d operators: torch tensors in, a validated problem, an algorithm from the backend's
 // list.
 #include "max_pool2d_op.h"
 
-#include "cpu/max_pool2d/algorithms.h"
+#include "backend.h"
 #include "message.h"
-#include "run_algorithm.h"
 
 namespace fastconv {
 namespace {
@@ -16,7 +15,8 @@ struct Pooled {
 
 Pooled forward(const Tensor& input, const Pool2dParams& params, bool with_indices,
                const std::string& algorithm) {
-  require_dense_cpu(input, "input");
+  const DeviceScope device(input);
+  require_dense(input, "input");
   const Shape shape(input);
   Pool2dProblem problem =
       max_pool2d_problem(require_dtype(input, "max_pool2d"), shape.sizes, params);
@@ -29,14 +29,11 @@ Pooled forward(const Tensor& input, const Pool2dParams& params, bool with_indice
   problem.input = strides_of(shape);
   problem.output = strides_of(Shape(pooled.values));
 
-  cpu::MaxPool2dTensors tensors;
+  MaxPool2dTensors tensors;
   tensors.input = const_cast<void*>(input.const_data_ptr());
   tensors.output = pooled.values.mutable_data_ptr();
   if (with_indices) tensors.indices = static_cast<int64_t*>(pooled.indices->mutable_data_ptr());
-  const double comparisons = static_cast<double>(pooled.values.numel()) *
-                             static_cast<double>(problem.kernel.h) *
-                             static_cast<double>(problem.kernel.w);
-  run_algorithm(cpu::max_pool2d_forward_algorithms(), problem, tensors, algorithm, comparisons);
+  run_max_pool2d(PoolDirection::forward, problem, tensors, algorithm);
   return pooled;
 }
 
@@ -64,8 +61,9 @@ std::tuple<Tensor, Tensor> max_pool2d_with_indices(const Tensor& input,
 Tensor max_pool2d_backward(const Tensor& grad_output, const Tensor& indices,
                            const std::vector<int64_t>& input_size, bool channels_last,
                            const std::string& algorithm) {
-  require_dense_cpu(grad_output, "grad_output");
-  require_dense_cpu(indices, "indices");
+  const DeviceScope device(grad_output);
+  require_dense(grad_output, "grad_output");
+  require_dense(indices, "indices");
   require(indices.scalar_type() == ScalarType::Long, "Expected indices of dtype int64, but got ",
           torch::headeronly::toString(indices.scalar_type()));
   const DType dtype = require_dtype(grad_output, "max_pool2d_backward");
@@ -82,13 +80,12 @@ Tensor max_pool2d_backward(const Tensor& grad_output, const Tensor& indices,
   problem.input = strides_of(Shape(grad_input));
   problem.output = strides_of(Shape(grad));
   bool index_out_of_range = false;
-  cpu::MaxPool2dTensors tensors;
+  MaxPool2dTensors tensors;
   tensors.input = grad_input.mutable_data_ptr();
   tensors.output = const_cast<void*>(grad.const_data_ptr());
   tensors.indices = const_cast<int64_t*>(static_cast<const int64_t*>(index.const_data_ptr()));
   tensors.index_out_of_range = &index_out_of_range;
-  run_algorithm(cpu::max_pool2d_backward_algorithms(), problem, tensors, algorithm,
-                static_cast<double>(grad_output.numel()));
+  run_max_pool2d(PoolDirection::backward, problem, tensors, algorithm);
   require(!index_out_of_range, "max_pool2d_backward: found an index outside the ", problem.H, " x ",
           problem.W, " input plane");
   return grad_input;

@@ -2,22 +2,17 @@
 
 #include <memory>
 
+#include "backend.h"
 #include "message.h"
 
 namespace fastconv {
 namespace {
 
-constexpr auto kCpu = torch::headeronly::DeviceType::CPU;
-
-void run_on_torch_pool(int64_t count, cpu::Parallel::Body body, void* context) {
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, context));
-}
-
 // The C ABI drops the text of torch's own error.
 Tensor allocate(Sizes sizes, ScalarType type, MemoryFormat format, const char* what) {
   try {
     return torch::stable::empty({sizes.data(), sizes.size()}, type, std::nullopt,
-                                torch::stable::Device(kCpu), std::nullopt, format);
+                                torch::stable::Device(kBackendDevice), std::nullopt, format);
   } catch (const std::runtime_error&) {
     std::ostringstream message;
     message << "fastconv: can't allocate memory for " << what << " of size " << sizes
@@ -51,12 +46,12 @@ std::optional<DType> dtype_of(ScalarType type) {
   }
 }
 
-void require_dense_cpu(const Tensor& tensor, const char* name) {
+void require_dense(const Tensor& tensor, const char* name) {
   require(tensor.defined(), "Expected ", name, " to be a defined tensor");
   require(tensor.layout() == torch::headeronly::Layout::Strided, "Expected ", name,
           " to be a dense (strided) tensor");
-  require(tensor.device().type() == kCpu, "Expected all tensors to be on the same device, but ",
-          name, " is not on the CPU");
+  require(is_on_current_device(tensor), "Expected all tensors to be on the same device, but ", name,
+          " is not on the ", kBackendName);
 }
 
 DType require_dtype(const Tensor& tensor, const char* op) {
@@ -103,19 +98,12 @@ Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last) {
 
 Workspace::Workspace(int64_t bytes) {
   if (bytes == 0) return;
-  constexpr int64_t kAlignment = 64;  // torch's CPU allocator gives no less, but promises nothing
+  constexpr int64_t kAlignment = 64;  // torch's allocators give no less, but promise nothing
   const int64_t padded = bytes + kAlignment;
   owner_ = allocate({&padded, 1}, ScalarType::Byte, MemoryFormat::Contiguous, "a workspace");
   void* start = owner_->mutable_data_ptr();
   size_t space = static_cast<size_t>(padded);
   data_ = static_cast<std::byte*>(std::align(kAlignment, static_cast<size_t>(bytes), start, space));
-}
-
-cpu::Parallel torch_pool(double operations) {
-  constexpr double kWorthWaking = 1 << 17;
-  const int threads =
-      operations < kWorthWaking ? 1 : static_cast<int>(torch::stable::get_num_threads());
-  return {run_on_torch_pool, threads};
 }
 
 }  // namespace fastconv

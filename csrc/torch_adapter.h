@@ -1,6 +1,5 @@
-// What the operators need of torch, in one place: dtypes, shapes, layouts, allocation and the
-// thread pool. Everything is from the stable ABI, so that one build serves every torch from 2.10
-// on.
+// What the operators need of torch, in one place: dtypes, shapes, layouts and allocation.
+// Everything is from the stable ABI, so that one build serves every torch from 2.10 on.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -12,7 +11,6 @@
 #include <optional>
 #include <vector>
 
-#include "cpu/parallel.h"
 #include "problem.h"
 #include "validate.h"
 
@@ -32,8 +30,9 @@ struct Shape {
 // The DType of a scalar type that the kernels know, or nothing.
 std::optional<DType> dtype_of(ScalarType type);
 
-// Throws unless the tensor is dense and on the CPU: nothing else may reach a CPU kernel.
-void require_dense_cpu(const Tensor& tensor, const char* name);
+// Throws unless the tensor is dense and on the current device of the backend: nothing else may
+// reach its kernels.
+void require_dense(const Tensor& tensor, const char* name);
 
 // The kernels' dtype of a tensor; throws where they have none.
 DType require_dtype(const Tensor& tensor, const char* op);
@@ -45,6 +44,7 @@ Strides4 strides_of(const Shape& shape);
 // where they leave it open, the answer is no.
 bool suggests_channels_last(const Shape& shape);
 
+// On the current device of the backend (backend.h).
 Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last);
 
 // Uninitialised 64-byte aligned scratch from torch's allocator, freed with the object.
@@ -57,10 +57,5 @@ class Workspace {
   std::optional<Tensor> owner_;
   std::byte* data_ = nullptr;
 };
-
-// Torch's intra-op pool at the thread count that torch is set to now, or the calling thread alone
-// where `operations` (multiply-adds or comparisons) are so few that waking the pool, about 5 us,
-// would cost more than it saves.
-cpu::Parallel torch_pool(double operations);
 
 }  // namespace fastconv

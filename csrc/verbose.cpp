@@ -19,20 +19,20 @@ bool verbose() {
 std::ostream& operator<<(std::ostream& out, const Extent2& e) { return out << e.h << 'x' << e.w; }
 
 template <class Describe>
-void log_line(const cpu::AlgorithmInfo& algorithm, int threads, const Describe& describe) {
+void log_line(const Choice& choice, const Describe& describe) {
   if (!verbose()) return;
   // One write per line, so that lines of concurrent callers stay whole.
   std::ostringstream line;
-  line << "fastconv: " << algorithm.name << ' ';
+  line << "fastconv: " << choice.algorithm << ' ';
   describe(line);
-  line << " threads " << threads << '\n';
+  line << ' ' << choice.resource << ' ' << choice.number << '\n';
   std::cerr << line.str();
 }
 
 }  // namespace
 
-void log_choice(const cpu::AlgorithmInfo& algorithm, const Conv2dProblem& p, int threads) {
-  log_line(algorithm, threads, [&](std::ostream& out) {
+void log_choice(const Choice& choice, const Conv2dProblem& p) {
+  log_line(choice, [&](std::ostream& out) {
     out << name_of(p.dtype) << " input " << p.N << 'x' << p.C << 'x' << p.H << 'x' << p.W
         << " weight " << p.K << 'x' << p.group_in_channels() << 'x' << p.R << 'x' << p.S
         << " output " << p.P << 'x' << p.Q << " stride " << p.stride << " pad " << p.pad
@@ -40,8 +40,8 @@ void log_choice(const cpu::AlgorithmInfo& algorithm, const Conv2dProblem& p, int
   });
 }
 
-void log_choice(const cpu::AlgorithmInfo& algorithm, const Pool2dProblem& p, int threads) {
-  log_line(algorithm, threads, [&](std::ostream& out) {
+void log_choice(const Choice& choice, const Pool2dProblem& p) {
+  log_line(choice, [&](std::ostream& out) {
     out << name_of(p.dtype) << " input " << p.N << 'x' << p.C << 'x' << p.H << 'x' << p.W
         << " output " << p.P << 'x' << p.Q << " kernel " << p.kernel << " stride " << p.stride
         << " pad " << p.pad << " dilation " << p.dilation;

@@ -2,12 +2,17 @@
 // problem it got.
 #pragma once
 
-#include "cpu/algorithm.h"
 #include "problem.h"
 
 namespace fastconv {
 
-void log_choice(const cpu::AlgorithmInfo& algorithm, const Conv2dProblem& problem, int threads);
-void log_choice(const cpu::AlgorithmInfo& algorithm, const Pool2dProblem& problem, int threads);
+// The algorithm and what it runs on: "threads" and how many, or "device" and which.
+struct Choice {
+  const char *algorithm, *resource;
+  int number;
+};
+
+void log_choice(const Choice& choice, const Conv2dProblem& problem);
+void log_choice(const Choice& choice, const Pool2dProblem& problem);
 
 }  // namespace fastconv

@@ -11,6 +11,7 @@ from fastconv import (  # noqa: F401
     _autocast,
     _autograd_conv2d,
     _autograd_max_pool2d,
+    _cuda_loader,
     _fakes,
     _flops,
     _vmap,

@@ -14,6 +14,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cuda_emulation: the CUDA kernels, run by the host compiler's emulation"
     )
+    config.addinivalue_line("markers", "cuda: runs on a GPU, and is skipped where there is none")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,85 @@
+// The operators' backend of _C: the algorithms of csrc/cpu on torch's intra-op pool.
+#include "backend.h"
+#include "cpu/conv2d/algorithms.h"
+#include "cpu/max_pool2d/algorithms.h"
+#include "verbose.h"
+
+namespace fastconv {
+
+const torch::headeronly::DeviceType kBackendDevice = torch::headeronly::DeviceType::CPU;
+const char* const kBackendName = "CPU";
+
+DeviceScope::DeviceScope(const Tensor&) {}
+DeviceScope::~DeviceScope() = default;
+
+bool is_on_current_device(const Tensor& tensor) { return tensor.device().type() == kBackendDevice; }
+
+namespace {
+
+void run_on_torch_pool(int64_t count, cpu::Parallel::Body body, void* context) {
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, context));
+}
+
+// Torch's intra-op pool at the thread count that torch is set to now, or the calling thread alone
+// where `operations` (multiply-adds or comparisons) are so few that waking the pool, about 5 us,
+// would cost more than it saves.
+cpu::Parallel torch_pool(double operations) {
+  constexpr double kWorthWaking = 1 << 17;
+  const int threads =
+      operations < kWorthWaking ? 1 : static_cast<int>(torch::stable::get_num_threads());
+  return {run_on_torch_pool, threads};
+}
+
+double multiply_adds(const Conv2dProblem& p) {
+  return static_cast<double>(p.N * p.P * p.Q) * static_cast<double>(p.K) *
+         static_cast<double>(p.group_in_channels() * p.R * p.S);
+}
+
+double outputs(const Pool2dProblem& p) { return static_cast<double>(p.N * p.C * p.P * p.Q); }
+
+template <class Problem, class Tensors>
+void run(std::span<const cpu::Algorithm<Problem, Tensors>* const> list, const Problem& problem,
+         const Tensors& tensors, std::string_view requested, double operations) {
+  const auto& algorithm = cpu::select(list, problem, requested);
+  const cpu::Parallel pool = torch_pool(operations);
+  log_choice({algorithm.name, "threads", pool.threads()}, problem);
+  const Workspace workspace(algorithm.workspace(problem, pool.threads()));
+  algorithm.run(problem, tensors, workspace.data(), pool);
+}
+
+cpu::Conv2dList conv2d_list(ConvDirection direction) {
+  switch (direction) {
+    case ConvDirection::dgrad:
+      return cpu::conv2d_dgrad_algorithms();
+    case ConvDirection::wgrad:
+      return cpu::conv2d_wgrad_algorithms();
+    case ConvDirection::fprop:
+      break;
+  }
+  return cpu::conv2d_fprop_algorithms();
+}
+
+}  // namespace
+
+void run_conv2d(ConvDirection direction, const Conv2dProblem& problem, const Conv2dTensors& tensors,
+                std::string_view requested) {
+  run(conv2d_list(direction), problem, tensors, requested, multiply_adds(problem));
+}
+
+void run_max_pool2d(PoolDirection direction, const Pool2dProblem& problem,
+                    const MaxPool2dTensors& tensors, std::string_view requested) {
+  if (direction == PoolDirection::backward) {
+    run(cpu::max_pool2d_backward_algorithms(), problem, tensors, requested, outputs(problem));
+    return;
+  }
+  const double cells =
+      static_cast<double>(problem.kernel.h) * static_cast<double>(problem.kernel.w);
+  run(cpu::max_pool2d_forward_algorithms(), problem, tensors, requested, outputs(problem) * cells);
+}
+
+void run_bias_gradient(const Conv2dProblem& problem, const void* grad_output, void* grad_bias) {
+  const double additions = static_cast<double>(problem.N * problem.K * problem.P * problem.Q);
+  cpu::conv2d_bias_gradient(problem, grad_output, grad_bias, torch_pool(additions));
+}
+
+}  // namespace fastconv
