@@ -87,10 +87,10 @@ struct ScatterBlocks {
     channels = 1;
     if (contiguous_channels) {
       const bool summed_in_copy = size_of(p.dtype) < static_cast<int64_t>(sizeof(float));
-      const int64_t share = p.N >= tasks ? p.C : (p.C + tasks - 1) / tasks;
+      const int64_t share = p.N >= tasks ? p.C : divide_up(p.C, tasks);
       channels = std::min(p.C, summed_in_copy ? 2 * kLine : round_up(share, kLine));
     }
-    per_image = (p.C + channels - 1) / channels;
+    per_image = divide_up(p.C, channels);
   }
 
   int64_t tasks, channels, per_image;

@@ -37,9 +37,9 @@ class ChannelPool {
  private:
   void pool_row(int64_t n, int64_t op) const {
     const T* image = static_cast<const T*>(t_.input) + n * p_.input.n;
-    const WindowAxis h = window_axis(op, p_.H, p_.kernel.h, p_.stride.h, p_.pad.h, p_.dilation.h);
+    const WindowAxis h = window_rows(p_, op);
     for (int64_t oq = 0; oq < p_.Q; ++oq) {
-      const WindowAxis w = window_axis(oq, p_.W, p_.kernel.w, p_.stride.w, p_.pad.w, p_.dilation.w);
+      const WindowAxis w = window_columns(p_, oq);
       const int64_t output = n * p_.output.n + op * p_.output.h + oq * p_.output.w;
       int64_t c = 0;
       for (; c + kBlock * kLanes <= p_.C; c += kBlock * kLanes) {
@@ -59,8 +59,8 @@ class ChannelPool {
       best[v] = V::lowest();
       index[v] = V::splat(base + w.fallback);
     }
-    for (int64_t ih = h.first; ih < h.end; ih += p_.dilation.h) {
-      for (int64_t iw = w.first; iw < w.end; iw += p_.dilation.w) {
+    for (int64_t ih = h.first; ih < h.end; ih += h.step) {
+      for (int64_t iw = w.first; iw < w.end; iw += w.step) {
         const T* cell = image + ih * p_.input.h + iw * p_.input.w;
         const Indices cell_index = V::splat(ih * p_.W + iw);
         for (int v = 0; v < kVectors; ++v) {

@@ -28,18 +28,19 @@
 #include "cpu/max_pool2d/tasks.h"
 #include "cpu/max_pool2d/vector_order.h"
 #include "cpu/max_pool2d/window.h"
+#include "cpu/workspace.h"
 
 namespace fastconv::cpu {
 namespace {
 
-// Where a task keeps what in its workspace; lengths count elements, which are as wide as indices.
+// The lengths of what a task keeps, in elements.
 template <class V>
 struct RowLayout {
   explicit RowLayout(const Pool2dProblem& p) {
     constexpr int64_t kLine = kCacheLine / static_cast<int64_t>(sizeof(typename V::Element));
     const bool by_phase = p.stride.w <= 2;
     const int64_t reach = by_phase ? (p.kernel.w - 1) * p.dilation.w / p.stride.w : 0;
-    const int64_t filled = by_phase ? (p.W + p.pad.w + p.stride.w - 1) / p.stride.w : p.Q;
+    const int64_t filled = by_phase ? divide_up(p.W + p.pad.w, p.stride.w) : p.Q;
     plane_pitch = std::max(p.Q + reach, filled);
     planes = 1;
     if (2 * p.Q <= V::kLanes) {
@@ -51,16 +52,8 @@ struct RowLayout {
         round_up(std::max(pitch + reach, (planes - 1) * plane_pitch + filled + V::kLanes), kLine);
     copies = by_phase ? p.stride.w : p.kernel.w;
     const int64_t span = std::min((p.kernel.h - 1) * p.dilation.h + 1, p.H);
+    rows = std::min(p.kernel.h, p.H);
     ring = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(span)));
-  }
-
-  int64_t elements() const { return copies * copy_pitch + 2 * (ring + 1) * pitch; }
-  int64_t integers(const Pool2dProblem& p) const {
-    return ring + p.kernel.h + 3 * p.kernel.w + 2 * planes + 2 * pitch;
-  }
-  int64_t bytes(const Pool2dProblem& p) const {
-    return round_up(elements() * static_cast<int64_t>(sizeof(typename V::Element)), kCacheLine) +
-           round_up(integers(p) * static_cast<int64_t>(sizeof(int64_t)), kCacheLine);
   }
 
   int64_t planes;       // side by side in one row
@@ -68,7 +61,43 @@ struct RowLayout {
   int64_t pitch;        // of a row of maxima
   int64_t copy_pitch;   // of a phase or a tap's copy of the staged row
   int64_t copies;
+  int64_t rows;  // of the plane that one window can have
   int64_t ring;  // rows of maxima, a power of two
+};
+
+template <class V, class T>
+struct RowBuffers {
+  using Element = typename V::Element;
+  using Index = typename V::Index;
+
+  RowBuffers(const Pool2dProblem& p, const RowLayout<V>& layout, Carver& carver)
+      : staged(carver.take<Element>(layout.copies * layout.copy_pitch)),
+        maxima(carver.take<Element>(layout.ring * layout.pitch)),
+        indices(carver.take<Index>(layout.ring * layout.pitch)),
+        rows_in_ring(carver.take<int64_t>(layout.ring)),
+        window_rows(carver.take<int64_t>(layout.rows)),
+        first_tap(carver.take<Index>(layout.pitch)),
+        first_cell(carver.take<Index>(layout.pitch)),
+        taps(carver.take<int64_t>(p.kernel.w)),
+        tap_columns(carver.take<Share>(p.kernel.w)),
+        plane_inputs(carver.take<int64_t>(layout.planes)),
+        plane_outputs(carver.take<int64_t>(layout.planes)),
+        row_values(carver.take<T>(layout.pitch)),
+        row_indices(carver.take<int64_t>(layout.pitch)) {}
+
+  Element* staged;
+  Element* maxima;        // the ring
+  Index* indices;         // of the ring's maxima, into the plane
+  int64_t* rows_in_ring;  // which row of the plane each slot of the ring holds, or -1
+  int64_t* window_rows;   // where in the ring the rows of the present window start
+  Index* first_tap;       // for each output column, the column of tap 0, maybe in the padding
+  Index* first_cell;      // and how far behind it the first cell inside the plane lies
+  int64_t* taps;          // where in the staged row each tap of output column 0 lies
+  Share* tap_columns;     // the output columns that each tap has inside the plane
+  int64_t* plane_inputs;  // where the planes of the present group start
+  int64_t* plane_outputs;
+  T* row_values;  // a finished output row on its way to several planes
+  int64_t* row_indices;
 };
 
 template <class V, class T, bool kWithIndices>
@@ -81,38 +110,28 @@ class RowPool {
   static constexpr int64_t kLanes = V::kLanes;
 
  public:
-  RowPool(const Pool2dProblem& problem, const MaxPool2dTensors& tensors, std::byte* workspace)
-      : p_(problem), t_(tensors), layout_(problem) {
-    staged_ = reinterpret_cast<Element*>(workspace);
-    maxima_ = staged_ + layout_.copies * layout_.copy_pitch;
-    indices_ = reinterpret_cast<Index*>(maxima_ + layout_.ring * layout_.pitch);
-    first_tap_ = indices_ + layout_.ring * layout_.pitch;
-    first_cell_ = first_tap_ + layout_.pitch;
-    rows_in_ring_ = reinterpret_cast<int64_t*>(workspace + layout_.bytes(p_)) -
-                    round_up(layout_.integers(p_), kCacheLine / 8);
-    window_rows_ = rows_in_ring_ + layout_.ring;
-    taps_ = window_rows_ + p_.kernel.h;
-    tap_columns_ = reinterpret_cast<Share*>(taps_ + p_.kernel.w);
-    plane_inputs_ = taps_ + 3 * p_.kernel.w;
-    plane_outputs_ = plane_inputs_ + layout_.planes;
-    row_indices_ = plane_outputs_ + layout_.planes;
-    row_values_ = reinterpret_cast<T*>(row_indices_ + layout_.pitch);
-
-    std::fill_n(staged_, layout_.copies * layout_.copy_pitch,
+  RowPool(const Pool2dProblem& problem, const MaxPool2dTensors& tensors, const RowLayout<V>& layout,
+          std::byte* workspace)
+      : p_(problem),
+        t_(tensors),
+        layout_(layout),
+        carver_(workspace),
+        b_(problem, layout, carver_) {
+    std::fill_n(b_.staged, layout_.copies * layout_.copy_pitch,
                 -std::numeric_limits<Element>::infinity());
     for (int64_t i = 0; i < layout_.pitch; ++i) {
       const int64_t q = std::min(i % layout_.plane_pitch, p_.Q - 1);
       const int64_t start = q * p_.stride.w - p_.pad.w;
-      first_tap_[i] = static_cast<Index>(start);
-      first_cell_[i] = static_cast<Index>(window_w(q).fallback - start);
+      b_.first_tap[i] = static_cast<Index>(start);
+      b_.first_cell[i] = static_cast<Index>(window_columns(p_, q).fallback - start);
     }
     for (int64_t s = 0; s < p_.kernel.w; ++s) {
       const int64_t column = s * p_.dilation.w;
       const int64_t left = std::max<int64_t>(p_.pad.w - column, 0);
       const int64_t right = std::max<int64_t>(p_.W + p_.pad.w - column, 0);
-      taps_[s] = p_.stride.w > 2 ? s * layout_.copy_pitch : place_of_column(column);
-      tap_columns_[s] = {(left + p_.stride.w - 1) / p_.stride.w,
-                         std::min((right + p_.stride.w - 1) / p_.stride.w, p_.Q)};
+      b_.taps[s] = p_.stride.w > 2 ? s * layout_.copy_pitch : place_of_column(column);
+      b_.tap_columns[s] = {std::min(divide_up(left, p_.stride.w), p_.Q),
+                           std::min(divide_up(right, p_.stride.w), p_.Q)};
     }
   }
 
@@ -125,10 +144,6 @@ class RowPool {
   }
 
  private:
-  WindowAxis window_w(int64_t q) const {
-    return window_axis(q, p_.W, p_.kernel.w, p_.stride.w, p_.pad.w, p_.dilation.w);
-  }
-
   // Where a staged row split by phase keeps a column, counted from the start of the padding.
   int64_t place_of_column(int64_t column) const {
     return p_.stride.w == 1 ? column : column % 2 * layout_.copy_pitch + column / 2;
@@ -140,42 +155,42 @@ class RowPool {
     columns_ = (planes_ - 1) * layout_.plane_pitch + p_.Q;
     for (int64_t i = 0; i < planes_; ++i) {
       const int64_t n = (first_plane + i) / p_.C, c = (first_plane + i) % p_.C;
-      plane_inputs_[i] = n * p_.input.n + c * p_.input.c;
-      plane_outputs_[i] = n * p_.output.n + c * p_.output.c;
+      b_.plane_inputs[i] = n * p_.input.n + c * p_.input.c;
+      b_.plane_outputs[i] = n * p_.output.n + c * p_.output.c;
     }
-    std::fill_n(rows_in_ring_, layout_.ring, int64_t{-1});
+    std::fill_n(b_.rows_in_ring, layout_.ring, int64_t{-1});
   }
 
   void pool_row(int64_t op) {
-    const WindowAxis h = window_axis(op, p_.H, p_.kernel.h, p_.stride.h, p_.pad.h, p_.dilation.h);
+    const WindowAxis h = window_rows(p_, op);
     int64_t count = 0;
-    for (int64_t ih = h.first; ih < h.end; ih += p_.dilation.h) {
+    for (int64_t ih = h.first; ih < h.end; ih += h.step) {
       const int64_t slot = ih & (layout_.ring - 1);
-      window_rows_[count++] = slot * layout_.pitch;
-      if (rows_in_ring_[slot] == ih) continue;
-      rows_in_ring_[slot] = ih;
+      b_.window_rows[count++] = slot * layout_.pitch;
+      if (b_.rows_in_ring[slot] == ih) continue;
+      b_.rows_in_ring[slot] = ih;
       for (int64_t plane = 0; plane < planes_; ++plane) {
-        const int64_t at = plane_inputs_[plane] + ih * p_.input.h;
-        stage(static_cast<const T*>(t_.input) + at, staged_ + plane * layout_.plane_pitch);
+        const int64_t at = b_.plane_inputs[plane] + ih * p_.input.h;
+        stage(static_cast<const T*>(t_.input) + at, b_.staged + plane * layout_.plane_pitch);
       }
       reduce_staged(ih, slot);
     }
     T* output = static_cast<T*>(t_.output) + op * p_.output.h;
     int64_t* indices = kWithIndices ? t_.indices + op * p_.output.h : nullptr;
     if (planes_ == 1 && count > 0) {
-      const int64_t at = plane_outputs_[0];
+      const int64_t at = b_.plane_outputs[0];
       reduce_window(count, h.fallback, output + at, indices + at);
       return;
     }
     if (count > 0) {
-      reduce_window(count, h.fallback, row_values_, row_indices_);
+      reduce_window(count, h.fallback, b_.row_values, b_.row_indices);
     } else {
       fill_padding(h.fallback);
     }
     for (int64_t plane = 0; plane < planes_; ++plane) {
-      const int64_t from = plane * layout_.plane_pitch, to = plane_outputs_[plane];
-      std::copy_n(row_values_ + from, p_.Q, output + to);
-      if constexpr (kWithIndices) std::copy_n(row_indices_ + from, p_.Q, indices + to);
+      const int64_t from = plane * layout_.plane_pitch, to = b_.plane_outputs[plane];
+      std::copy_n(b_.row_values + from, p_.Q, output + to);
+      if constexpr (kWithIndices) std::copy_n(b_.row_indices + from, p_.Q, indices + to);
     }
   }
 
@@ -221,7 +236,7 @@ class RowPool {
     for (int64_t s = 0; s < p_.kernel.w; ++s) {
       Element* copy = to + s * layout_.copy_pitch;
       const T* from = row + (s * p_.dilation.w - p_.pad.w) * p_.input.w;
-      const Share inside = tap_columns_[s];
+      const Share inside = b_.tap_columns[s];
       for (int64_t q = inside.begin; q < inside.end; ++q) {
         copy[q] = Storage<T>::load(from[q * stride]);
       }
@@ -245,12 +260,12 @@ class RowPool {
   // here and below, because a store of a vector might for all the compiler knows change them.
   template <int kTaps>
   void reduce_taps(int64_t ih, int64_t slot) {
-    Element* maxima = maxima_ + slot * layout_.pitch;
-    Index* indices = indices_ + slot * layout_.pitch;
-    const Index* first_tap = first_tap_;
-    const Index* first_cell = first_cell_;
-    const Element* staged = staged_;
-    const int64_t* taps = taps_;
+    Element* maxima = b_.maxima + slot * layout_.pitch;
+    Index* indices = b_.indices + slot * layout_.pitch;
+    const Index* first_tap = b_.first_tap;
+    const Index* first_cell = b_.first_cell;
+    const Element* staged = b_.staged;
+    const int64_t* taps = b_.taps;
     const int64_t columns = columns_, dilation = p_.dilation.w;
     const int64_t tap_count = kTaps == 0 ? p_.kernel.w : kTaps;
     const Indices row_start = V::splat(ih * p_.W);
@@ -270,9 +285,9 @@ class RowPool {
   }
 
   void reduce_window(int64_t row_count, int64_t first_row, T* output, int64_t* output_indices) {
-    const Element* maxima = maxima_;
-    const Index* indices = indices_;
-    const int64_t* rows = window_rows_;
+    const Element* maxima = b_.maxima;
+    const Index* indices = b_.indices;
+    const int64_t* rows = b_.window_rows;
     const int64_t columns = columns_, base = first_row * p_.W;
     for (int64_t q = 0; q < columns; q += kLanes) {
       Vector best = V::load(maxima + rows[0] + q);
@@ -291,60 +306,68 @@ class RowPool {
   // A row of windows without a row inside the plane.
   void fill_padding(int64_t row) {
     for (int64_t i = 0; i < columns_; ++i) {
-      row_values_[i] = Storage<T>::store(-std::numeric_limits<Element>::infinity());
-      row_indices_[i] = row * p_.W + first_tap_[i] + first_cell_[i];
+      b_.row_values[i] = Storage<T>::store(-std::numeric_limits<Element>::infinity());
+      b_.row_indices[i] = row * p_.W + b_.first_tap[i] + b_.first_cell[i];
     }
   }
 
   const Pool2dProblem& p_;
   const MaxPool2dTensors& t_;
-  const RowLayout<V> layout_;
-  Element* staged_;
-  Element* maxima_;        // the ring
-  Index* indices_;         // of the ring's maxima, into the plane
-  Index* first_tap_;       // for each output column, the column of tap 0, maybe in the padding
-  Index* first_cell_;      // and how far behind it the first cell inside the plane lies
-  int64_t* rows_in_ring_;  // which row of the plane each slot of the ring holds, or -1
-  int64_t* window_rows_;   // where in the ring the rows of the present window start
-  int64_t* taps_;          // where in the staged row each tap of output column 0 lies
-  Share* tap_columns_;     // the output columns that each tap has inside the plane
-  int64_t* plane_inputs_;  // where the planes of the present group start
-  int64_t* plane_outputs_;
-  int64_t* row_indices_;  // a finished output row on its way to several planes
-  T* row_values_;
+  const RowLayout<V>& layout_;
+  Carver carver_;
+  const RowBuffers<V, T> b_;
   // How many planes the present group has, and how many columns their rows side by side.
   int64_t planes_ = 0, columns_ = 0;
 };
+
+template <class V, class T>
+int64_t forward_rows_bytes(const Pool2dProblem& p) {
+  Carver counter(nullptr);
+  RowBuffers<V, T>(p, RowLayout<V>(p), counter);
+  return counter.bytes();
+}
 
 template <class V, class T>
 void forward_rows(const Pool2dProblem& p, const MaxPool2dTensors& t, std::byte* workspace,
                   const Parallel& parallel) {
   if (p.N * p.C * p.P * p.Q == 0) return;
   const RowLayout<V> layout(p);
-  const int64_t rows = (p.N * p.C + layout.planes - 1) / layout.planes * p.P;
+  const int64_t rows = divide_up(p.N * p.C, layout.planes) * p.P;
   const int64_t tasks = task_count(p.N * p.C * p.H * p.W, parallel.threads());
-  const int64_t bytes = layout.bytes(p);
+  const int64_t bytes = forward_rows_bytes<V, T>(p);
   parallel.for_each(tasks, [&](int64_t task) {
     const Share share = share_of(rows, task, tasks);
     std::byte* own = workspace + task * bytes;
     if (t.indices != nullptr) {
-      RowPool<V, T, true>(p, t, own).run(share);
+      RowPool<V, T, true>(p, t, layout, own).run(share);
     } else {
-      RowPool<V, T, false>(p, t, own).run(share);
+      RowPool<V, T, false>(p, t, layout, own).run(share);
     }
   });
 }
 
+template <class Vectors>
+int64_t forward_rows_bytes(const Pool2dProblem& p) {
+  return dispatch_dtype(p.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return forward_rows_bytes<typename Vectors::template For<T>, T>(p);
+  });
+}
+
+// A kernel may be as wide as its padding lets it be, wider than any plane.
+template <class Vectors>
 const char* reject_rows(const Pool2dProblem& p) {
+  constexpr int64_t kMostTaps = 1 << 16, kMostBytes = 1 << 26;
   if (p.output.w != 1) return "output rows are not contiguous";
+  if (p.kernel.w > kMostTaps || forward_rows_bytes<Vectors>(p) > kMostBytes) {
+    return "rows this wide would take more than 64 MiB of workspace for each thread";
+  }
   return reject_wide_windows(p);
 }
 
 template <class Vectors>
 int64_t forward_rows_workspace(const Pool2dProblem& p, int threads) {
-  const int64_t bytes = p.dtype == DType::f64 ? RowLayout<typename Vectors::Double>(p).bytes(p)
-                                              : RowLayout<typename Vectors::Float>(p).bytes(p);
-  return task_count(p.N * p.C * p.H * p.W, threads) * bytes;
+  return task_count(p.N * p.C * p.H * p.W, threads) * forward_rows_bytes<Vectors>(p);
 }
 
 template <class Vectors>
@@ -361,7 +384,7 @@ constexpr MaxPool2dAlgorithm forward_rows_algorithm(const char* name) {
   return {{name, "max_pool2d", "forward", Vectors::kIsa, kAllDTypes, 0.0,
            "vectors along the output row, rows before columns, row maxima shared between windows; "
            "workspace: the row maxima that a window spans, for each thread"},
-          reject_rows,
+          reject_rows<Vectors>,
           forward_rows_workspace<Vectors>,
           run_forward_rows<Vectors>};
 }

@@ -17,6 +17,7 @@
 #include "cpu/max_pool2d/entries.h"
 #include "cpu/max_pool2d/tasks.h"
 #include "cpu/max_pool2d/window.h"
+#include "cpu/workspace.h"
 
 #pragma GCC target("avx2,fma,f16c")
 

@@ -18,14 +18,14 @@ namespace {
 template <class T>
 void forward_element(const Pool2dProblem& p, const MaxPool2dTensors& t, int64_t n, int64_t c,
                      int64_t op, int64_t oq) {
-  const WindowAxis h = window_axis(op, p.H, p.kernel.h, p.stride.h, p.pad.h, p.dilation.h);
-  const WindowAxis w = window_axis(oq, p.W, p.kernel.w, p.stride.w, p.pad.w, p.dilation.w);
+  const WindowAxis h = window_rows(p, op);
+  const WindowAxis w = window_columns(p, oq);
   const T* plane = static_cast<const T*>(t.input) + n * p.input.n + c * p.input.c;
   auto largest = -std::numeric_limits<typename Storage<T>::Accumulator>::infinity();
   T value = Storage<T>::store(largest);
   int64_t index = h.fallback * p.W + w.fallback;
-  for (int64_t ih = h.first; ih < h.end; ih += p.dilation.h) {
-    for (int64_t iw = w.first; iw < w.end; iw += p.dilation.w) {
+  for (int64_t ih = h.first; ih < h.end; ih += h.step) {
+    for (int64_t iw = w.first; iw < w.end; iw += w.step) {
       const T candidate = plane[ih * p.input.h + iw * p.input.w];
       const auto x = Storage<T>::load(candidate);
       if (x > largest || std::isnan(x)) {

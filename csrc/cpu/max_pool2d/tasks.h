@@ -9,8 +9,13 @@ namespace fastconv::cpu {
 
 constexpr int64_t kCacheLine = 64;
 
+// x >= 0, and no divisor is too large.
+constexpr int64_t divide_up(int64_t x, int64_t divisor) {
+  return x / divisor + (x % divisor == 0 ? 0 : 1);
+}
+
 constexpr int64_t round_up(int64_t x, int64_t multiple) {
-  return (x + multiple - 1) / multiple * multiple;
+  return divide_up(x, multiple) * multiple;
 }
 
 struct Share {
