@@ -25,7 +25,7 @@ __device__ OutputRange<Index> outputs_over(const PoolAxis<Index>& axis, Index po
 }
 
 template <class T, class Index>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, kPoolBlocks)
     max_pool2d_backward_gather(PoolShape<Index> shape, const T* grad_output, const int64_t* indices,
                                T* grad_input) {
   using Accumulator = typename Element<T>::Accumulator;

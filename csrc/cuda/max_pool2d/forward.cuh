@@ -7,6 +7,9 @@
 namespace fastconv::cuda {
 
 constexpr int kPoolThreads = 256;
+// On a multiprocessor, which grants 64 registers a thread: left to itself ptxas aims for 32 or 40
+// on sm_90 and spills some around each division.
+constexpr int kPoolBlocks = 4;
 
 // The cells of a window that lie inside the plane along one axis: first, first + dilation, ...
 // below end. `fallback` is what an axis without any cell reports, clamped into the plane.
@@ -28,7 +31,7 @@ __device__ WindowRange<Index> window_range(const PoolAxis<Index>& axis, Index ou
 // A tie keeps the first cell, the last NaN beats everything, and a window of nothing but -inf gives
 // its first cell. `indices` may be null.
 template <class T, class Index>
-__global__ void __launch_bounds__(kPoolThreads)
+__global__ void __launch_bounds__(kPoolThreads, kPoolBlocks)
     max_pool2d_forward(PoolShape<Index> shape, const T* input, T* output, int64_t* indices) {
   using Accumulator = typename Element<T>::Accumulator;
   const Index cells = shape.batch * shape.channels * shape.h.outputs * shape.w.outputs;
