@@ -1,6 +1,7 @@
 // Depthwise convolution in AVX2 with FMA.
 #if defined(__x86_64__)
 // GCC 12 takes the "undefined" operands inside its own intrinsics for a fault (its bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 

@@ -2,6 +2,8 @@
 // Include this below a `#pragma GCC target`, with every other header included above it.
 #pragma once
 
+#include "cpu/conv2d/depthwise_pixels.h"
+#include "cpu/conv2d/depthwise_pixels_wgrad.h"
 #include "cpu/conv2d/depthwise_planes.h"
 #include "cpu/conv2d/depthwise_planes_wgrad.h"
 #include "cpu/conv2d/depthwise_special.h"
@@ -20,34 +22,23 @@ struct Depthwise {
     return p.groups == p.C ? nullptr : "is for one input channel per group";
   }
 
+  // use(kernel) with the kernel for this layout: PixelGather or PlaneGather.
   template <class Use>
   static auto gather(const Conv2dProblem& p, const Conv2dTensors& t, bool dgrad, const Use& use) {
-    switch (p.dtype) {
-      case DType::f64:
-        return use(PlaneGather<V<double>, double>(p, t, dgrad));
-      case DType::bf16:
-        return use(PlaneGather<V<bfloat16>, bfloat16>(p, t, dgrad));
-      case DType::f16:
-        return use(PlaneGather<V<float16>, float16>(p, t, dgrad));
-      case DType::f32:
-        break;
-    }
-    return use(PlaneGather<V<float>, float>(p, t, dgrad));
+    return dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if (PixelGather<V<T>, T>::fits(p)) return use(PixelGather<V<T>, T>(p, t, dgrad));
+      return use(PlaneGather<V<T>, T>(p, t, dgrad));
+    });
   }
 
   template <class Use>
   static auto sums(const Conv2dProblem& p, const Conv2dTensors& t, const Use& use) {
-    switch (p.dtype) {
-      case DType::f64:
-        return use(PlaneWgrad<V<double>, double>(p, t));
-      case DType::bf16:
-        return use(PlaneWgrad<V<bfloat16>, bfloat16>(p, t));
-      case DType::f16:
-        return use(PlaneWgrad<V<float16>, float16>(p, t));
-      case DType::f32:
-        break;
-    }
-    return use(PlaneWgrad<V<float>, float>(p, t));
+    return dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if (PixelWgrad<V<T>, T>::fits(p)) return use(PixelWgrad<V<T>, T>(p, t));
+      return use(PlaneWgrad<V<T>, T>(p, t));
+    });
   }
 
   template <bool kDgrad>

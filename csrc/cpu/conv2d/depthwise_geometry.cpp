@@ -3,9 +3,6 @@
 namespace fastconv::cpu {
 namespace {
 
-// The scratch of a block is written once and read R * S times: it should stay in a 32 KB L1 beside
-// the outputs.
-constexpr int64_t kScratchBytes = 20 * 1024;
 constexpr int64_t kMostColumns = 1024;
 constexpr int64_t kLeastRows = 8;
 
@@ -37,6 +34,33 @@ BlockPlan block_plan(const Axes& axes, int64_t lanes, int64_t element_bytes) {
   plan.row_blocks = (all_rows + plan.rows - 1) / plan.rows;
   plan.col_blocks = (all_cols + plan.cols - 1) / plan.cols;
   return plan;
+}
+
+int64_t class_tables_bytes(const Axes& axes) {
+  const int64_t bytes = axes.row.classes() * int64_t{sizeof(TapClass)} +
+                        axes.col.classes() * int64_t{sizeof(ColumnTaps)} +
+                        axes.col.taps * int64_t{sizeof(int64_t)};
+  return round_up(bytes, 64);
+}
+
+ClassTables make_class_tables(const Axes& axes, const ColumnLayout& layout, std::byte* workspace) {
+  ClassTables tables{};
+  tables.rows = reinterpret_cast<TapClass*>(workspace);
+  tables.cols = reinterpret_cast<ColumnTaps*>(tables.rows + axes.row.classes());
+  int64_t* columns = reinterpret_cast<int64_t*>(tables.cols + axes.col.classes());
+  for (int64_t index = 0; index < axes.row.classes(); ++index) {
+    const TapClass taps = axes.row.tap_class(index);
+    if (taps.outs > 0) tables.rows[tables.row_count++] = taps;
+  }
+  for (int64_t index = 0; index < axes.col.classes(); ++index) {
+    const TapClass taps = axes.col.tap_class(index);
+    if (taps.outs == 0) continue;
+    tables.cols[tables.col_count++] = {taps, columns};
+    for (int64_t b = 0; b < taps.taps; ++b) {
+      *columns++ = layout.column(axes.col, taps.first_tap + b * taps.tap_step);
+    }
+  }
+  return tables;
 }
 
 }  // namespace fastconv::cpu

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <numeric>
 
@@ -148,6 +149,13 @@ struct RowLayout {
   int64_t slots, step, spacing;
   bool shared;
 
+  // Output rows this far apart read the same slots, shifted by one tap; 0 where there are none.
+  int64_t apart() const {
+    if (spacing == step) return 1;
+    if (step == 1) return spacing;
+    return spacing % step == 0 ? spacing / step : 0;
+  }
+
   // The input row in a slot, of a block that begins at output `first` of its class.
   int64_t input_row(const TapClass& taps, const Axis& axis, int64_t first, int64_t slot) const {
     if (shared) return taps.first_in + first * axis.in_step + slot;
@@ -164,6 +172,26 @@ static inline RowLayout row_layout(const Axis& axis, int64_t taps, int64_t in_sp
   if (run <= apart) return {run, axis.in_step, taps == 1 ? axis.in_step : in_spacing, true};
   return {apart, 1, outs, false};
 }
+
+// A class of columns, and where in a scratch row the columns of its taps begin.
+struct ColumnTaps {
+  TapClass taps;
+  const int64_t* columns;
+};
+
+// The classes of both axes that have outputs, worked out once for a problem: divisions are slow.
+struct ClassTables {
+  TapClass* rows;
+  ColumnTaps* cols;
+  int64_t row_count, col_count;
+};
+
+int64_t class_tables_bytes(const Axes& axes);
+ClassTables make_class_tables(const Axes& axes, const ColumnLayout& columns, std::byte* workspace);
+
+// The scratch of a block is written once and read R * S times: it should stay in a 32 KB L1 beside
+// the outputs.
+constexpr int64_t kScratchBytes = 20 * 1024;
 
 // How the outputs of one plane are cut into blocks, and the scratch row that goes with them.
 struct BlockPlan {

@@ -33,19 +33,34 @@ class PlaneGather {
     out_strides_ = dgrad ? problem.input : problem.output;
     buffer_pitch_ = round_up(plan_.cols, V::kLanes);
     direct_ = out_strides_.w == 1 && axes_.col.out_step == 1 && (!dgrad || multiplier_ == 1);
+    // Small planes go through scratch several at a time: a load that spans two stores must wait
+    // until both are out of the store buffer, behind all the outputs stored before them.
+    const bool one_block = plan_.row_blocks == 1 && plan_.col_blocks == 1;
+    const bool sums_filters = dgrad && multiplier_ > 1;
+    batch_ = one_block && !sums_filters
+                 ? std::max<int64_t>(1, kScratchBytes / (block_elements() * int64_t{sizeof(E)}))
+                 : 1;
     every_output_has_a_tap_ =
         axes_.row.every_output_has_a_tap() && axes_.col.every_output_has_a_tap();
   }
 
-  int64_t workspace(int threads) const { return threads * thread_bytes(); }
+  int64_t workspace(int threads) const {
+    return class_tables_bytes(axes_) + threads * thread_bytes();
+  }
 
   void run(std::byte* workspace, const Parallel& parallel) const {
+    const ClassTables classes = make_class_tables(axes_, plan_.columns, workspace);
+    std::byte* threads = workspace + class_tables_bytes(axes_);
     const int64_t tasks = problem_.N * problem_.C * plan_.row_blocks * plan_.col_blocks;
     const int64_t parts = parallel.threads();
     parallel.for_each(parts, [&](int64_t part) {
-      const Scratch scratch = scratch_at(workspace + part * thread_bytes());
-      for (int64_t task = tasks * part / parts; task < tasks * (part + 1) / parts; ++task) {
-        run_task(task, scratch);
+      Scratch scratch = scratch_at(threads + part * thread_bytes());
+      const int64_t begin = tasks * part / parts, end = tasks * (part + 1) / parts;
+      Task task = task_at(begin);
+      for (int64_t index = begin; index < end; index += batch_) {
+        const int64_t count = std::min(batch_, end - index);
+        run_batch(task, count, classes, scratch);
+        for (int64_t g = 0; g < count; ++g) advance(task);
       }
     });
   }
@@ -55,7 +70,12 @@ class PlaneGather {
     E* block;
     E* buffer;  // for each class of columns a block of outputs
     E* weight;
-    int64_t* columns;
+    FillTable<V> fill;
+  };
+
+  // A block of outputs of plane c in image n.
+  struct Task {
+    int64_t n, c, row, col;
   };
 
   // Outputs [row, row + rows) of a row class, in one plane.
@@ -65,9 +85,10 @@ class PlaneGather {
     int64_t row, rows;
   };
 
-  int64_t block_bytes() const {
-    return round_up(plan_.slots * plan_.row_elements * int64_t{sizeof(E)}, 64);
+  int64_t block_elements() const {
+    return round_up(plan_.slots * plan_.row_elements, 64 / sizeof(E));
   }
+  int64_t block_bytes() const { return batch_ * block_elements() * int64_t{sizeof(E)}; }
   int64_t buffer_elements() const { return plan_.rows * buffer_pitch_; }
   int64_t buffer_bytes() const {
     return direct_ ? 0 : round_up(axes_.col.classes() * buffer_elements() * int64_t{sizeof(E)}, 64);
@@ -77,7 +98,7 @@ class PlaneGather {
   }
   int64_t thread_bytes() const {
     return block_bytes() + buffer_bytes() + weight_bytes() +
-           round_up(problem_.S * int64_t{sizeof(int64_t)}, 64);
+           fill_table_bytes<V>(axes_.col, plan_.columns);
   }
 
   Scratch scratch_at(std::byte* at) const {
@@ -85,134 +106,143 @@ class PlaneGather {
     s.block = reinterpret_cast<E*>(at);
     s.buffer = reinterpret_cast<E*>(at + block_bytes());
     s.weight = reinterpret_cast<E*>(at + block_bytes() + buffer_bytes());
-    s.columns = reinterpret_cast<int64_t*>(at + block_bytes() + buffer_bytes() + weight_bytes());
+    s.fill =
+        empty_fill_table<V>(plan_.columns, at + block_bytes() + buffer_bytes() + weight_bytes());
     return s;
   }
 
-  void run_task(int64_t task, const Scratch& scratch) const {
-    const int64_t first_col = task % plan_.col_blocks * plan_.cols;
-    task /= plan_.col_blocks;
-    const int64_t first_row = task % plan_.row_blocks * plan_.rows;
-    task /= plan_.row_blocks;
-    const int64_t c = task % problem_.C, n = task / problem_.C;
+  Task task_at(int64_t index) const {
+    Task task;
+    task.col = index % plan_.col_blocks * plan_.cols;
+    index /= plan_.col_blocks;
+    task.row = index % plan_.row_blocks * plan_.rows;
+    index /= plan_.row_blocks;
+    task.c = index % problem_.C;
+    task.n = index / problem_.C;
+    return task;
+  }
+  void advance(Task& task) const {
+    if ((task.col += plan_.cols) < plan_.col_blocks * plan_.cols) return;
+    task.col = 0;
+    if ((task.row += plan_.rows) < plan_.row_blocks * plan_.rows) return;
+    task.row = 0;
+    if (++task.c < problem_.C) return;
+    task.c = 0;
+    ++task.n;
+  }
 
-    if (!every_output_has_a_tap_) zero_outputs(n, c, first_row, first_col);
-    for (int64_t index = 0; index < axes_.row.classes(); ++index) {
+  // `count` tasks from `first` on.
+  void run_batch(const Task& first, int64_t count, const ClassTables& classes,
+                 Scratch& scratch) const {
+    prepare(scratch.fill, axes_.col, plan_.columns, first.col);
+    if (!every_output_has_a_tap_) {
+      Task zeroed = first;
+      for (int64_t g = 0; g < count; ++g, advance(zeroed)) zero_outputs(zeroed);
+    }
+    for (int64_t index = 0; index < classes.row_count; ++index) {
       Rows rows;
-      rows.taps = axes_.row.tap_class(index);
-      rows.row = first_row;
-      rows.rows = std::min(plan_.rows, rows.taps.outs - first_row);
+      rows.taps = classes.rows[index];
+      rows.row = first.row;
+      rows.rows = std::min(plan_.rows, rows.taps.outs - first.row);
       if (rows.rows <= 0) continue;
       rows.layout = row_layout(axes_.row, rows.taps.taps, rows.taps.in_spacing, rows.rows);
-      if (dgrad_) {
-        for (int64_t m = 0; m < multiplier_; ++m) {
-          fill(n, c * multiplier_ + m, rows, first_col, scratch);
-          compute(n, c, c * multiplier_ + m, rows, first_col, m > 0, scratch);
+      // dgrad sums over the filters of a channel.
+      for (int64_t m = 0; m < (dgrad_ ? multiplier_ : 1); ++m) {
+        Task task = first;
+        for (int64_t g = 0; g < count; ++g, advance(task)) {
+          fill(task, dgrad_ ? task.c * multiplier_ + m : task.c, rows, scratch, g);
         }
-        if (!direct_) emit(n, c, rows, first_col, scratch);
-      } else {
-        fill(n, c, rows, first_col, scratch);
-        for (int64_t k = c * multiplier_; k < (c + 1) * multiplier_; ++k) {
-          compute(n, k, k, rows, first_col, false, scratch);
-          if (!direct_) emit(n, k, rows, first_col, scratch);
+        task = first;
+        for (int64_t g = 0; g < count; ++g, advance(task)) {
+          const E* block = scratch.block + g * block_elements();
+          if (dgrad_) {
+            compute(task, task.c, task.c * multiplier_ + m, rows, m > 0, classes, scratch, block);
+            if (!direct_ && m == multiplier_ - 1) emit(task, task.c, rows, classes, scratch);
+          } else {
+            for (int64_t k = task.c * multiplier_; k < (task.c + 1) * multiplier_; ++k) {
+              compute(task, k, k, rows, false, classes, scratch, block);
+              if (!direct_) emit(task, k, rows, classes, scratch);
+            }
+          }
         }
       }
     }
   }
 
-  void fill(int64_t n, int64_t plane, const Rows& rows, int64_t first_col,
-            const Scratch& scratch) const {
-    fill_block<V, T>(scratch.block, in_ + n * in_strides_.n + plane * in_strides_.c, in_strides_,
-                     axes_, rows.taps, rows.layout, plan_, rows.row, first_col);
+  void fill(const Task& task, int64_t plane, const Rows& rows, const Scratch& scratch,
+            int64_t g) const {
+    fill_block<V, T>(scratch.block + g * block_elements(),
+                     in_ + task.n * in_strides_.n + plane * in_strides_.c, in_strides_, axes_,
+                     rows.taps, rows.layout, plan_, rows.row, scratch.fill);
   }
 
-  int64_t outs_from(const TapClass& cols, int64_t first_col) const {
-    return std::min(plan_.cols, cols.outs - first_col);
+  T* output_plane(const Task& task, int64_t plane) const {
+    return out_ + task.n * out_strides_.n + plane * out_strides_.c;
   }
 
-  void compute(int64_t n, int64_t out_plane, int64_t filter, const Rows& rows, int64_t first_col,
-               bool accumulate, const Scratch& scratch) const {
-    for (int64_t index = 0; index < axes_.col.classes(); ++index) {
-      const TapClass cols = axes_.col.tap_class(index);
-      const int64_t outs = outs_from(cols, first_col);
+  void compute(const Task& task, int64_t out_plane, int64_t filter, const Rows& rows,
+               bool accumulate, const ClassTables& classes, const Scratch& scratch,
+               const E* block) const {
+    for (int64_t index = 0; index < classes.col_count; ++index) {
+      const TapClass& cols = classes.cols[index].taps;
+      const int64_t outs = std::min(plan_.cols, cols.outs - task.col);
       if (outs <= 0) continue;
-      gather_weight(filter, rows.taps, cols, scratch);
-      RowsCall<E, T> call{scratch.block,
-                          plan_.row_elements,
-                          rows.layout.step,
-                          rows.layout.spacing,
-                          rows.taps.taps,
-                          cols.taps,
-                          scratch.columns,
-                          scratch.weight,
-                          bias_ == nullptr ? E{0} : Storage<T>::load(bias_[filter]),
-                          accumulate,
-                          nullptr,
-                          0,
-                          rows.rows,
-                          outs};
+      gather_weight(filter, rows.taps, cols, scratch.weight);
+      RowsInput<E> input;
+      input.scratch = block;
+      input.row_elements = plan_.row_elements;
+      input.slot_step = rows.layout.step;
+      input.slot_spacing = rows.layout.spacing;
+      input.apart = rows.layout.apart();
+      input.tap_rows = rows.taps.taps;
+      input.tap_cols = cols.taps;
+      input.columns = classes.cols[index].columns;
+      input.weight = scratch.weight;
+      input.initial = bias_ == nullptr ? E{0} : Storage<T>::load(bias_[filter]);
+      input.accumulate = accumulate;
+      input.rows = rows.rows;
+      input.cols = outs;
       if (direct_) {
-        call.output = out_ + n * out_strides_.n + out_plane * out_strides_.c +
-                      (rows.taps.first_out + rows.row * axes_.row.out_step) * out_strides_.h +
-                      first_col;
-        call.output_stride = axes_.row.out_step * out_strides_.h;
-        rows_kernel<V, T>(call)(call);
+        T* out = output_plane(task, out_plane) + task.col +
+                 (rows.taps.first_out + rows.row * axes_.row.out_step) * out_strides_.h;
+        rows_kernel<V, T>(input)(input, out, axes_.row.out_step * out_strides_.h);
       } else {
-        const RowsCall<E, E> buffered{call.scratch,
-                                      call.row_elements,
-                                      call.slot_step,
-                                      call.slot_spacing,
-                                      call.tap_rows,
-                                      call.tap_cols,
-                                      call.columns,
-                                      call.weight,
-                                      call.initial,
-                                      call.accumulate,
-                                      scratch.buffer + index * buffer_elements(),
-                                      buffer_pitch_,
-                                      call.rows,
-                                      call.cols};
-        rows_kernel<V, E>(buffered)(buffered);
+        rows_kernel<V, E>(input)(input, scratch.buffer + index * buffer_elements(), buffer_pitch_);
       }
     }
   }
 
-  void gather_weight(int64_t filter, const TapClass& rows, const TapClass& cols,
-                     const Scratch& scratch) const {
+  void gather_weight(int64_t filter, const TapClass& rows, const TapClass& cols, E* to) const {
     const Strides4& s = problem_.weight;
-    E* to = scratch.weight;
-    for (int64_t a = 0; a < rows.taps; ++a) {
-      const T* row = weight_ + filter * s.n + (rows.first_tap + a * rows.tap_step) * s.h;
-      for (int64_t b = 0; b < cols.taps; ++b) {
-        *to++ = Storage<T>::load(row[(cols.first_tap + b * cols.tap_step) * s.w]);
-      }
-    }
-    for (int64_t b = 0; b < cols.taps; ++b) {
-      scratch.columns[b] = plan_.columns.column(axes_.col, cols.first_tap + b * cols.tap_step);
+    const T* row = weight_ + filter * s.n + rows.first_tap * s.h + cols.first_tap * s.w;
+    for (int64_t a = 0; a < rows.taps; ++a, row += rows.tap_step * s.h) {
+      for (int64_t b = 0; b < cols.taps; ++b)
+        *to++ = Storage<T>::load(row[b * cols.tap_step * s.w]);
     }
   }
 
   // From the buffer to the output.
-  void emit(int64_t n, int64_t plane, const Rows& rows, int64_t first_col,
+  void emit(const Task& task, int64_t plane, const Rows& rows, const ClassTables& classes,
             const Scratch& scratch) const {
-    const Axis& axis = axes_.col;
-    T* out = out_ + n * out_strides_.n + plane * out_strides_.c +
-             first_col * axis.out_step * out_strides_.w;
-    const bool pairs = axis.out_step == 2 && axis.classes() == 2 && out_strides_.w == 1;
+    const int64_t step = axes_.col.out_step;
+    const bool pairs = step == 2 && classes.col_count == 2 && out_strides_.w == 1;
+    T* row = output_plane(task, plane) + task.col * step * out_strides_.w +
+             (rows.taps.first_out + rows.row * axes_.row.out_step) * out_strides_.h;
+    const E* from = scratch.buffer;
     for (int64_t i = 0; i < rows.rows; ++i) {
-      T* row = out + (rows.taps.first_out + (rows.row + i) * axes_.row.out_step) * out_strides_.h;
-      const E* from = scratch.buffer + i * buffer_pitch_;
       if (pairs) {
-        const int64_t even = axis.tap_class(0).first_out == 0 ? 0 : 1;
+        const int64_t even = classes.cols[0].taps.first_out == 0 ? 0 : 1;
         emit_pairs(row, from + even * buffer_elements(), from + (1 - even) * buffer_elements(),
-                   std::min(2 * plan_.cols, axis.out - 2 * first_col));
-        continue;
+                   std::min(2 * plan_.cols, axes_.col.out - 2 * task.col));
+      } else {
+        for (int64_t index = 0; index < classes.col_count; ++index) {
+          const TapClass& cols = classes.cols[index].taps;
+          emit_row(row + cols.first_out * out_strides_.w, step * out_strides_.w,
+                   from + index * buffer_elements(), std::min(plan_.cols, cols.outs - task.col));
+        }
       }
-      for (int64_t index = 0; index < axis.classes(); ++index) {
-        const TapClass cols = axis.tap_class(index);
-        emit_row(row + cols.first_out * out_strides_.w, axis.out_step * out_strides_.w,
-                 from + index * buffer_elements(), outs_from(cols, first_col));
-      }
+      row += axes_.row.out_step * out_strides_.h;
+      from += buffer_pitch_;
     }
   }
 
@@ -242,11 +272,11 @@ class PlaneGather {
   }
 
   // Where the stride outruns the taps some elements of grad_input receive nothing.
-  void zero_outputs(int64_t n, int64_t plane, int64_t first_row, int64_t first_col) const {
-    T* out = out_ + n * out_strides_.n + plane * out_strides_.c;
-    const Extent2 begin{first_row * axes_.row.out_step, first_col * axes_.col.out_step};
-    const Extent2 end{block_end(axes_.row, first_row, plan_.rows),
-                      block_end(axes_.col, first_col, plan_.cols)};
+  void zero_outputs(const Task& task) const {
+    T* out = output_plane(task, task.c);
+    const Extent2 begin{task.row * axes_.row.out_step, task.col * axes_.col.out_step};
+    const Extent2 end{block_end(axes_.row, task.row, plan_.rows),
+                      block_end(axes_.col, task.col, plan_.cols)};
     for (int64_t h = begin.h; h < end.h; ++h) {
       for (int64_t w = begin.w; w < end.w; ++w) {
         out[h * out_strides_.h + w * out_strides_.w] = T{};
@@ -268,6 +298,7 @@ class PlaneGather {
   T* out_;
   Strides4 in_strides_, out_strides_;
   int64_t buffer_pitch_;
+  int64_t batch_;
   bool direct_;  // the kernels store to the output itself
   bool every_output_has_a_tap_;
 };

@@ -23,7 +23,7 @@ template <class E>
 struct TapSumsCall {
   const E* scratch;
   int64_t row_elements;
-  int64_t slot_step, slot_spacing;
+  int64_t slot_step, slot_spacing, apart;
   int64_t tap_rows, tap_cols;
   const int64_t* columns;
   const E* grad;
@@ -60,14 +60,16 @@ int64_t sum_taps(const TapSumsCall<typename V::Element>& call, int64_t tap_row, 
       Vector g[RB];
       unrolled<RB>([&](auto k)
                        __attribute__((always_inline)) { g[k] = V::load(grad + k * grad_pitch); });
+      const auto* row = x;
       unrolled<(RB - 1) * KS + NR>([&](auto t) __attribute__((always_inline)) {
         unrolled<NS>([&](auto b) __attribute__((always_inline)) {
-          const Vector in = V::load(x + t * tap_pitch + columns[b]);
+          const Vector in = V::load(row + columns[b]);
           unrolled<RB>([&](auto k) __attribute__((always_inline)) {
             constexpr int a = decltype(t)::value - KS * decltype(k)::value;
             if constexpr (a >= 0 && a < NR) sum[a][b] = V::fma(g[k], in, sum[a][b]);
           });
         });
+        step_pointer(row, tap_pitch);
       });
       x += V::kLanes;
       grad += V::kLanes;
@@ -83,10 +85,13 @@ int64_t sum_taps(const TapSumsCall<typename V::Element>& call, int64_t tap_row, 
 
 template <class V, int NR, int NS, int KS>
 void sum_all_taps(const TapSumsCall<typename V::Element>& call) {
-  const int64_t apart = KS == 1 ? call.slot_spacing / call.slot_step : 1;
+  const int64_t apart = KS == 1 ? call.apart : 1;
   for (int64_t residue = 0; residue < apart; ++residue) {
-    const int64_t rest = sum_taps<V, NR, NS, KS, 4>(call, 0, 0, residue, apart);
-    sum_taps<V, NR, NS, KS, 1>(call, 0, 0, rest, apart);
+    int64_t row = residue;
+    if (row + 3 * apart < call.rows) {
+      row = sum_taps<V, NR, NS, KS, 4>(call, 0, 0, row, apart);
+    }
+    if (row < call.rows) sum_taps<V, NR, NS, KS, 1>(call, 0, 0, row, apart);
   }
 }
 
@@ -115,8 +120,7 @@ void sum_block(const TapSumsCall<typename V::Element>& call) {
   // The sums of all taps and the gradients of four rows must fit in the registers.
   const bool three = call.tap_rows == 3 && call.tap_cols == 3;
   const bool five = call.tap_rows == 5 && call.tap_cols == 5;
-  if (call.slot_spacing % call.slot_step == 0 &&
-      call.slot_spacing / call.slot_step * 2 <= call.rows) {
+  if (call.apart > 0 && (call.apart == 1 || call.apart * 2 <= call.rows)) {
     if (three) return sum_all_taps<V, 3, 3, 1>(call);
     if constexpr (V::kRegisters >= 32) {
       if (five) return sum_all_taps<V, 5, 5, 1>(call);
@@ -149,16 +153,20 @@ class PlaneWgrad {
     chunks_ = std::clamp<int64_t>(kTasks / problem.C, 1, std::max<int64_t>(problem.N, 1));
   }
 
-  int64_t workspace(int threads) const { return partial_bytes() + threads * thread_bytes(); }
+  int64_t workspace(int threads) const {
+    return class_tables_bytes(axes_) + partial_bytes() + threads * thread_bytes();
+  }
 
   void run(std::byte* workspace, const Parallel& parallel) const {
-    double* partial = reinterpret_cast<double*>(workspace);
-    std::byte* scratch = workspace + partial_bytes();
+    const ClassTables classes = make_class_tables(axes_, plan_.columns, workspace);
+    std::byte* partials = workspace + class_tables_bytes(axes_);
+    double* partial = reinterpret_cast<double*>(partials);
+    std::byte* scratch = partials + partial_bytes();
     const int64_t tasks = problem_.C * chunks_;
     const int64_t parts = parallel.threads();
     parallel.for_each(parts, [&](int64_t part) {
       for (int64_t task = tasks * part / parts; task < tasks * (part + 1) / parts; ++task) {
-        run_task(task / chunks_, task % chunks_, partial, scratch + part * thread_bytes());
+        run_task(task / chunks_, task % chunks_, classes, partial, scratch + part * thread_bytes());
       }
     });
     parallel.for_each(problem_.K, [&](int64_t k) { write_filter(k, partial); });
@@ -177,7 +185,7 @@ class PlaneWgrad {
   }
   int64_t thread_bytes() const {
     return block_bytes() + grad_bytes() + sums_bytes() +
-           round_up(problem_.S * int64_t{sizeof(int64_t)}, 64);
+           fill_table_bytes<V>(axes_.col, plan_.columns);
   }
 
   double* partial_of(double* partial, int64_t k, int64_t chunk) const {
@@ -185,13 +193,15 @@ class PlaneWgrad {
   }
 
   // The filters of one channel over one chunk of the batch.
-  void run_task(int64_t c, int64_t chunk, double* partial, std::byte* scratch) const {
+  void run_task(int64_t c, int64_t chunk, const ClassTables& classes, double* partial,
+                std::byte* scratch) const {
     E* block = reinterpret_cast<E*>(scratch);
     E* grad = reinterpret_cast<E*>(scratch + block_bytes());
     E* sums = reinterpret_cast<E*>(scratch + block_bytes() + grad_bytes());
-    int64_t* columns =
-        reinterpret_cast<int64_t*>(scratch + block_bytes() + grad_bytes() + sums_bytes());
-    for (int64_t s = 0; s < problem_.S; ++s) columns[s] = plan_.columns.column(axes_.col, s);
+    FillTable<V> fill =
+        empty_fill_table<V>(plan_.columns, scratch + block_bytes() + grad_bytes() + sums_bytes());
+    // The lanes beyond a row meet gradients of zero: they only have to be finite.
+    fill_zero<V>(block, plan_.slots * plan_.row_elements);
     fill_zero<V>(sums, multiplier_ * taps_ * V::kLanes);
     for (int64_t m = 0; m < multiplier_; ++m) {
       double* to = partial_of(partial, c * multiplier_ + m, chunk);
@@ -205,6 +215,7 @@ class PlaneWgrad {
       for (int64_t tile = 0; tile < plan_.row_blocks * plan_.col_blocks; ++tile) {
         const int64_t first_row = tile / plan_.col_blocks * plan_.rows;
         const int64_t first_col = tile % plan_.col_blocks * plan_.cols;
+        prepare(fill, axes_.col, plan_.columns, first_col);
         const int64_t rows = std::min(plan_.rows, problem_.P - first_row);
         const int64_t cols = std::min(plan_.cols, problem_.Q - first_col);
         const int64_t lane_terms = rows * (round_up(cols, V::kLanes) / V::kLanes);
@@ -215,22 +226,35 @@ class PlaneWgrad {
         terms += lane_terms;
         const RowLayout layout = row_layout(axes_.row, rows_.taps, rows_.in_spacing, rows);
         fill_block<V, T>(block, input + n * problem_.input.n, problem_.input, axes_, rows_, layout,
-                         plan_, first_row, first_col);
+                         plan_, first_row, fill);
         for (int64_t m = 0; m < multiplier_; ++m) {
           const T* plane = output + n * problem_.output.n +
                            (c * multiplier_ + m) * problem_.output.c +
                            first_row * problem_.output.h + first_col * problem_.output.w;
           for (int64_t i = 0; i < rows; ++i) {
-            const Row<T> row{plane + i * problem_.output.h, problem_.output.w, cols};
-            fill_array<V, T>(grad + i * grad_pitch_, grad_pitch_, row, 0, 1, cols);
+            copy_row(grad + i * grad_pitch_, plane + i * problem_.output.h, problem_.output.w,
+                     cols);
           }
-          sum_block<V>({block, plan_.row_elements, layout.step, layout.spacing, problem_.R,
-                        problem_.S, columns, grad, grad_pitch_, rows, cols,
-                        sums + m * taps_ * V::kLanes});
+          sum_block<V>({block, plan_.row_elements, layout.step, layout.spacing, layout.apart(),
+                        problem_.R, problem_.S, classes.cols[0].columns, grad, grad_pitch_, rows,
+                        cols, sums + m * taps_ * V::kLanes});
         }
       }
     }
     flush(c, chunk, partial, sums);
+  }
+
+  // Zero up to a whole vector.
+  static void copy_row(E* to, const T* from, int64_t stride, int64_t count) {
+    constexpr int64_t L = V::kLanes;
+    if (stride != 1) {
+      V::store(to + (count - 1) / L * L, V::zero());
+      for (int64_t j = 0; j < count; ++j) to[j] = Storage<T>::load(from[j * stride]);
+      return;
+    }
+    int64_t j = 0;
+    for (; j + L <= count; j += L) V::store(to + j, V::load(from + j));
+    if (j < count) V::store(to + j, V::load(from + j, V::range(0, count - j)));
   }
 
   void flush(int64_t c, int64_t chunk, double* partial, E* sums) const {

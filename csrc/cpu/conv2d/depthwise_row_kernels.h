@@ -7,41 +7,44 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/conv2d/depthwise_unrolled.h"
 
 namespace fastconv::cpu {
 namespace {
 
-// E is the type of the sums, U of the outputs.
-template <class E, class U>
-struct RowsCall {
+// What a kernel reads, in the type of the sums.
+template <class E>
+struct RowsInput {
   const E* scratch;
   int64_t row_elements;
-  int64_t slot_step,
-      slot_spacing;  // output row i, tap row a: slot i * slot_step + a * slot_spacing
+  // Output row i's tap row a reads slot i * slot_step + a * slot_spacing.
+  int64_t slot_step, slot_spacing;
+  int64_t apart;  // RowLayout::apart()
   int64_t tap_rows, tap_cols;
   const int64_t* columns;  // where in a scratch row the column of a tap begins
   const E* weight;         // tap_rows x tap_cols
   E initial;
   bool accumulate;  // add to what the output holds instead of to `initial`
-  U* output;
-  int64_t output_stride;  // of rows
   int64_t rows, cols;
 };
 
 template <class V, class U, int RB>
-[[gnu::always_inline]] inline void start_sums(const RowsCall<typename V::Element, U>& call,
+[[gnu::always_inline]] inline void start_sums(const RowsInput<typename V::Element>& input,
                                               const U* output, int64_t output_stride, int64_t left,
                                               typename V::Vector (&sums)[RB]) {
-  if (call.accumulate) {
-    unrolled<RB>([&](auto k) __attribute__((always_inline)) {
-      sums[k] = V::load_first(output + k * output_stride, left < V::kLanes ? left : V::kLanes);
-    });
-  } else {
-    const typename V::Vector initial = V::splat(call.initial);
-    unrolled<RB>([&](auto k) __attribute__((always_inline)) { sums[k] = initial; });
+  // Only sums that have not been rounded are added to.
+  if constexpr (std::is_same_v<U, typename V::Element>) {
+    if (input.accumulate) {
+      unrolled<RB>([&](auto k) __attribute__((always_inline)) {
+        sums[k] = V::load_first(output + k * output_stride, left < V::kLanes ? left : V::kLanes);
+      });
+      return;
+    }
   }
+  const typename V::Vector initial = V::splat(input.initial);
+  unrolled<RB>([&](auto k) __attribute__((always_inline)) { sums[k] = initial; });
 }
 
 template <class V, class U, int RB>
@@ -61,33 +64,36 @@ template <class V, class U, int RB>
 // Rows first, first + apart, ... of which slot i * slot_step + (KS * k + a) * slot_spacing belongs
 // to the k-th one's tap row a. Returns the first row not done: less than RB * apart are left.
 template <class V, class U, int NR, int NS, int KS, int RB>
-int64_t unrolled_rows(const RowsCall<typename V::Element, U>& call, int64_t first, int64_t apart) {
+int64_t unrolled_rows(const RowsInput<typename V::Element>& input, U* outputs, int64_t stride,
+                      int64_t first, int64_t apart) {
   using Vector = typename V::Vector;
   Vector weight[NR][NS];
   unrolled<NR>([&](auto a) __attribute__((always_inline)) {
     unrolled<NS>([&](auto b) __attribute__((always_inline)) {
-      weight[a][b] = V::splat(call.weight[a * NS + b]);
+      weight[a][b] = V::splat(input.weight[a * NS + b]);
     });
   });
   int64_t columns[NS];
-  unrolled<NS>([&](auto b) __attribute__((always_inline)) { columns[b] = call.columns[b]; });
-  const int64_t tap_pitch = call.slot_spacing * call.row_elements;
-  const int64_t output_stride = apart * call.output_stride;
+  unrolled<NS>([&](auto b) __attribute__((always_inline)) { columns[b] = input.columns[b]; });
+  const int64_t tap_pitch = input.slot_spacing * input.row_elements;
+  const int64_t output_stride = apart * stride;
 
-  for (; first + (RB - 1) * apart < call.rows; first += RB * apart) {
-    const auto* x = call.scratch + first * call.slot_step * call.row_elements;
-    U* output = call.output + first * call.output_stride;
-    for (int64_t left = call.cols; left > 0; left -= V::kLanes) {
+  for (; first + (RB - 1) * apart < input.rows; first += RB * apart) {
+    const auto* x = input.scratch + first * input.slot_step * input.row_elements;
+    U* output = outputs + first * stride;
+    for (int64_t left = input.cols; left > 0; left -= V::kLanes) {
       Vector sums[RB];
-      start_sums<V, U, RB>(call, output, output_stride, left, sums);
+      start_sums<V, U, RB>(input, output, output_stride, left, sums);
+      const auto* row = x;
       unrolled<(RB - 1) * KS + NR>([&](auto t) __attribute__((always_inline)) {
         unrolled<NS>([&](auto b) __attribute__((always_inline)) {
-          const Vector in = V::load(x + t * tap_pitch + columns[b]);
+          const Vector in = V::load(row + columns[b]);
           unrolled<RB>([&](auto k) __attribute__((always_inline)) {
             constexpr int a = decltype(t)::value - KS * decltype(k)::value;
             if constexpr (a >= 0 && a < NR) sums[k] = V::fma(weight[a][b], in, sums[k]);
           });
         });
+        step_pointer(row, tap_pitch);
       });
       store_sums<V, U, RB>(output, output_stride, left, sums);
       x += V::kLanes;
@@ -98,59 +104,64 @@ int64_t unrolled_rows(const RowsCall<typename V::Element, U>& call, int64_t firs
 }
 
 template <class V, class U, int NR, int NS, int KS>
-void unrolled_plane(const RowsCall<typename V::Element, U>& call) {
-  const int64_t apart = KS == 1 ? call.slot_spacing / call.slot_step : 1;
+void unrolled_plane(const RowsInput<typename V::Element>& input, U* outputs, int64_t stride) {
+  const int64_t apart = KS == 1 ? input.apart : 1;
   for (int64_t residue = 0; residue < apart; ++residue) {
-    const int64_t rest = unrolled_rows<V, U, NR, NS, KS, 4>(call, residue, apart);
-    unrolled_rows<V, U, NR, NS, KS, 1>(call, rest, apart);
+    int64_t row = residue;
+    if (row + 3 * apart < input.rows)
+      row = unrolled_rows<V, U, NR, NS, KS, 4>(input, outputs, stride, row, apart);
+    if (row + apart < input.rows)
+      row = unrolled_rows<V, U, NR, NS, KS, 2>(input, outputs, stride, row, apart);
+    if (row < input.rows) unrolled_rows<V, U, NR, NS, KS, 1>(input, outputs, stride, row, apart);
   }
 }
 
 // Any number of taps.
 template <class V, class U, int RB>
-int64_t any_rows(const RowsCall<typename V::Element, U>& call, int64_t first) {
+int64_t any_rows(const RowsInput<typename V::Element>& input, U* outputs, int64_t stride,
+                 int64_t first) {
   using Vector = typename V::Vector;
-  for (; first + RB <= call.rows; first += RB) {
-    const int64_t row_pitch = call.slot_step * call.row_elements;
-    const auto* scratch = call.scratch + first * row_pitch;
-    for (int64_t col = 0; col < call.cols; col += V::kLanes) {
-      U* output = call.output + first * call.output_stride + col;
+  for (; first + RB <= input.rows; first += RB) {
+    const int64_t row_pitch = input.slot_step * input.row_elements;
+    const auto* scratch = input.scratch + first * row_pitch;
+    for (int64_t col = 0; col < input.cols; col += V::kLanes) {
+      U* output = outputs + first * stride + col;
       Vector sums[RB];
-      start_sums<V, U, RB>(call, output, call.output_stride, call.cols - col, sums);
-      const auto* weight = call.weight;
-      for (int64_t a = 0; a < call.tap_rows; ++a) {
-        const auto* tap_row = scratch + a * call.slot_spacing * call.row_elements + col;
-        for (int64_t b = 0; b < call.tap_cols; ++b) {
-          const auto* x = tap_row + call.columns[b];
+      start_sums<V, U, RB>(input, output, stride, input.cols - col, sums);
+      const auto* weight = input.weight;
+      for (int64_t a = 0; a < input.tap_rows; ++a) {
+        const auto* tap_row = scratch + a * input.slot_spacing * input.row_elements + col;
+        for (int64_t b = 0; b < input.tap_cols; ++b) {
+          const auto* x = tap_row + input.columns[b];
           const Vector w = V::splat(*weight++);
           unrolled<RB>([&](auto k) __attribute__((always_inline)) {
             sums[k] = V::fma(w, V::load(x + k * row_pitch), sums[k]);
           });
         }
       }
-      store_sums<V, U, RB>(output, call.output_stride, call.cols - col, sums);
+      store_sums<V, U, RB>(output, stride, input.cols - col, sums);
     }
   }
   return first;
 }
 
 template <class V, class U>
-void any_plane(const RowsCall<typename V::Element, U>& call) {
-  any_rows<V, U, 1>(call, any_rows<V, U, 4>(call, 0));
+void any_plane(const RowsInput<typename V::Element>& input, U* outputs, int64_t stride) {
+  any_rows<V, U, 1>(input, outputs, stride, any_rows<V, U, 4>(input, outputs, stride, 0));
 }
 
+// U is the type of the outputs, `stride` the distance of their rows.
 template <class V, class U>
-using RowsKernel = void (*)(const RowsCall<typename V::Element, U>&);
+using RowsKernel = void (*)(const RowsInput<typename V::Element>&, U* output, int64_t stride);
 
 // The unrolled kernels are for what networks have: 3x3 and 5x5 at strides 1 and 2, and the residue
 // classes that these fall into in dgrad.
 template <class V, class U>
-RowsKernel<V, U> rows_kernel(const RowsCall<typename V::Element, U>& call) {
-  const int64_t taps = 10 * call.tap_rows + call.tap_cols;
-  const bool small = call.tap_rows < 10 && call.tap_cols < 10;
+RowsKernel<V, U> rows_kernel(const RowsInput<typename V::Element>& input) {
+  const int64_t taps = 10 * input.tap_rows + input.tap_cols;
+  const bool small = input.tap_rows < 10 && input.tap_cols < 10;
   // Rows `apart` share their input; too far apart there is no block of them.
-  if (small && call.slot_spacing % call.slot_step == 0 &&
-      call.slot_spacing / call.slot_step * 2 <= call.rows) {
+  if (small && input.apart > 0 && (input.apart == 1 || input.apart * 2 <= input.rows)) {
     switch (taps) {
       case 11:
         return unrolled_plane<V, U, 1, 1, 1>;
@@ -170,7 +181,7 @@ RowsKernel<V, U> rows_kernel(const RowsCall<typename V::Element, U>& call) {
         return unrolled_plane<V, U, 5, 5, 1>;
     }
   }
-  if (small && call.slot_step == 2 * call.slot_spacing) {
+  if (small && input.slot_step == 2 * input.slot_spacing) {
     switch (taps) {
       case 33:
         return unrolled_plane<V, U, 3, 3, 2>;

@@ -2,6 +2,7 @@
 // Include this below a `#pragma GCC target`, with <utility> included above it.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 
 namespace fastconv::cpu {
@@ -16,6 +17,14 @@ template <class F, int... I>
 template <int N, class F>
 [[gnu::always_inline]] inline void unrolled(const F& body) {
   unrolled(std::make_integer_sequence<int, N>{}, body);
+}
+
+// Moves a pointer on and keeps the compiler from working out every later value of it in advance: a
+// kernel has more of them than there are registers.
+template <class E>
+[[gnu::always_inline]] inline void step_pointer(const E*& pointer, int64_t step) {
+  pointer += step;
+  asm("" : "+r"(pointer));
 }
 
 }  // namespace

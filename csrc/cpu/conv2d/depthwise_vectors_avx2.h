@@ -19,6 +19,17 @@ struct Avx2Float {
   static constexpr int64_t kLanes = 8;
   static constexpr int kRegisters = 16;
 
+  struct Mask {
+    __m256i lanes;
+    int low, high;
+  };
+
+  static Mask range(int64_t low, int64_t high) {
+    low = low < 0 ? 0 : low;
+    high = high > kLanes ? kLanes : high;
+    return {_mm256_andnot_si256(first(low), first(high)), static_cast<int>(low),
+            static_cast<int>(high)};
+  }
   static Vector zero() { return _mm256_setzero_ps(); }
   static Vector splat(float x) { return _mm256_set1_ps(x); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
@@ -34,11 +45,13 @@ struct Avx2Float {
   static Vector load_first(const float* from, int64_t count) {
     return _mm256_maskload_ps(from, first(count));
   }
+  static Vector load(const float* from, Mask mask) { return _mm256_maskload_ps(from, mask.lanes); }
   // AVX2 masks no 16-bit loads and stores: those go through a buffer.
   template <class T>
-  static Vector load_first(const T* from, int64_t count) {
+  static Vector load(const T* from, Mask mask) {
+    if (mask.low <= 0 && mask.high >= kLanes) return load(from);
     T buffer[kLanes] = {};
-    std::memcpy(buffer, from, static_cast<size_t>(count) * sizeof(T));
+    for (int lane = mask.low; lane < mask.high; ++lane) buffer[lane] = from[lane];
     return load(buffer);
   }
 
@@ -78,6 +91,12 @@ struct Avx2Float {
     low = _mm256_permute2f128_ps(x, y, 0x20);
     high = _mm256_permute2f128_ps(x, y, 0x31);
   }
+  static void add_to(double* to, Vector x) {
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+    const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+    _mm256_storeu_pd(to, _mm256_add_pd(_mm256_loadu_pd(to), low));
+    _mm256_storeu_pd(to + 4, _mm256_add_pd(_mm256_loadu_pd(to + 4), high));
+  }
   static double sum(Vector x) {
     const __m256d four = _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(x)),
                                        _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
@@ -98,10 +117,22 @@ struct Avx2Double {
   static constexpr int64_t kLanes = 4;
   static constexpr int kRegisters = 16;
 
+  struct Mask {
+    __m256i lanes;
+    int low, high;
+  };
+
+  static Mask range(int64_t low, int64_t high) {
+    low = low < 0 ? 0 : low;
+    high = high > kLanes ? kLanes : high;
+    return {_mm256_andnot_si256(first(low), first(high)), static_cast<int>(low),
+            static_cast<int>(high)};
+  }
   static Vector zero() { return _mm256_setzero_pd(); }
   static Vector splat(double x) { return _mm256_set1_pd(x); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_pd(a, b, c); }
   static Vector load(const double* from) { return _mm256_loadu_pd(from); }
+  static Vector load(const double* from, Mask mask) { return _mm256_maskload_pd(from, mask.lanes); }
   static Vector load_first(const double* from, int64_t count) {
     return _mm256_maskload_pd(from, first(count));
   }
@@ -116,6 +147,9 @@ struct Avx2Double {
     const __m256d x = _mm256_unpacklo_pd(a, b), y = _mm256_unpackhi_pd(a, b);
     low = _mm256_permute2f128_pd(x, y, 0x20);
     high = _mm256_permute2f128_pd(x, y, 0x31);
+  }
+  static void add_to(double* to, Vector x) {
+    _mm256_storeu_pd(to, _mm256_add_pd(_mm256_loadu_pd(to), x));
   }
   static double sum(Vector x) {
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));

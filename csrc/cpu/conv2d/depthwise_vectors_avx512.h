@@ -17,6 +17,11 @@ struct Avx512Float {
   static constexpr int64_t kLanes = 16;
   static constexpr int kRegisters = 32;
 
+  using Mask = __mmask16;
+
+  static Mask range(int64_t low, int64_t high) {
+    return static_cast<Mask>(first(high) & ~first(low));
+  }
   static Vector zero() { return _mm512_setzero_ps(); }
   static Vector splat(float x) { return _mm512_set1_ps(x); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
@@ -28,14 +33,15 @@ struct Avx512Float {
   static Vector load(const float16* from) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   }
+  static Vector load(const float* from, Mask lanes) { return _mm512_maskz_loadu_ps(lanes, from); }
+  static Vector load(const bfloat16* from, Mask lanes) {
+    return from_bfloat16(_mm256_maskz_loadu_epi16(lanes, from));
+  }
+  static Vector load(const float16* from, Mask lanes) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, from));
+  }
   static Vector load_first(const float* from, int64_t count) {
     return _mm512_maskz_loadu_ps(first(count), from);
-  }
-  static Vector load_first(const bfloat16* from, int64_t count) {
-    return from_bfloat16(_mm256_maskz_loadu_epi16(first(count), from));
-  }
-  static Vector load_first(const float16* from, int64_t count) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(count), from));
   }
 
   static void store(float* to, Vector x) { _mm512_storeu_ps(to, x); }
@@ -66,6 +72,12 @@ struct Avx512Float {
     low = _mm512_permutex2var_ps(a, index, b);
     high = _mm512_permutex2var_ps(a, _mm512_add_epi32(index, _mm512_set1_epi32(8)), b);
   }
+  static void add_to(double* to, Vector x) {
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    _mm512_storeu_pd(to, _mm512_add_pd(_mm512_loadu_pd(to), low));
+    _mm512_storeu_pd(to + 8, _mm512_add_pd(_mm512_loadu_pd(to + 8), high));
+  }
   static double sum(Vector x) {
     const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
     const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
@@ -74,7 +86,7 @@ struct Avx512Float {
 
  private:
   static __mmask16 first(int64_t count) {
-    return static_cast<__mmask16>(count >= kLanes ? 0xffffu : (1u << count) - 1u);
+    return static_cast<__mmask16>(count >= kLanes ? 0xffffu : count <= 0 ? 0u : (1u << count) - 1u);
   }
   static Vector from_bfloat16(__m256i x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
@@ -97,10 +109,16 @@ struct Avx512Double {
   static constexpr int64_t kLanes = 8;
   static constexpr int kRegisters = 32;
 
+  using Mask = __mmask8;
+
+  static Mask range(int64_t low, int64_t high) {
+    return static_cast<Mask>(first(high) & ~first(low));
+  }
   static Vector zero() { return _mm512_setzero_pd(); }
   static Vector splat(double x) { return _mm512_set1_pd(x); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_pd(a, b, c); }
   static Vector load(const double* from) { return _mm512_loadu_pd(from); }
+  static Vector load(const double* from, Mask lanes) { return _mm512_maskz_loadu_pd(lanes, from); }
   static Vector load_first(const double* from, int64_t count) {
     return _mm512_maskz_loadu_pd(first(count), from);
   }
@@ -115,11 +133,14 @@ struct Avx512Double {
     low = _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
     high = _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
   }
+  static void add_to(double* to, Vector x) {
+    _mm512_storeu_pd(to, _mm512_add_pd(_mm512_loadu_pd(to), x));
+  }
   static double sum(Vector x) { return _mm512_reduce_add_pd(x); }
 
  private:
   static __mmask8 first(int64_t count) {
-    return static_cast<__mmask8>(count >= kLanes ? 0xffu : (1u << count) - 1u);
+    return static_cast<__mmask8>(count >= kLanes ? 0xffu : count <= 0 ? 0u : (1u << count) - 1u);
   }
 };
 

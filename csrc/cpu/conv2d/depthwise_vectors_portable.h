@@ -19,22 +19,31 @@ struct PortableVector {
   static constexpr int kRegisters = 16;
   typedef E Vector __attribute__((vector_size(16)));
 
+  struct Mask {
+    int64_t low, high;
+  };
+
+  // The lanes [low, high), both of which may lie outside the vector.
+  static Mask range(int64_t low, int64_t high) {
+    return {low < 0 ? 0 : low, high > kLanes ? kLanes : high};
+  }
   static Vector zero() { return Vector{}; }
   static Vector splat(E x) { return Vector{} + x; }
   static Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
 
-  // Converted from and to the element type T of a tensor. load_first and store_first touch `count`
-  // elements (at most kLanes) and no more; load_first makes the lanes beyond them zero.
+  // Converted from and to the element type T of a tensor. What a mask or a count leaves out is not
+  // touched, and zero in a loaded vector.
   template <class T>
   static Vector load(const T* from) {
-    return load_first(from, kLanes);
+    return load(from, Mask{0, kLanes});
   }
   template <class T>
-  static Vector load_first(const T* from, int64_t count) {
+  static Vector load(const T* from, Mask mask) {
     Vector x{};
-    for (int64_t lane = 0; lane < count; ++lane) x[lane] = Storage<T>::load(from[lane]);
+    for (int64_t lane = mask.low; lane < mask.high; ++lane) x[lane] = Storage<T>::load(from[lane]);
     return x;
   }
+  static Vector load_first(const E* from, int64_t count) { return load(from, Mask{0, count}); }
   template <class T>
   static void store(T* to, Vector x) {
     store_first(to, x, kLanes);
@@ -64,6 +73,10 @@ struct PortableVector {
       low[lane] = (lane % 2 == 0 ? a : b)[lane / 2];
       high[lane] = (lane % 2 == 0 ? a : b)[(lane + kLanes) / 2];
     }
+  }
+  // to[lane] += x[lane]
+  static void add_to(double* to, Vector x) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) to[lane] += x[lane];
   }
   static double sum(Vector x) {
     double total = 0;
