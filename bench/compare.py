@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 import fastconv
-from bench.timing import Timing, time_interleaved
+from bench.timing import Timing, clock, time_interleaved
 
 Direction = Literal["forward", "input gradient", "weight gradient"]
 Side = Literal["torch", "fastconv"]
@@ -147,4 +147,4 @@ def compare(
             raise WrongResultError(f"{direction} of {module}: {error}")
         errors.append(error)
     worst = max(errors, key=lambda error: error.fastconv)
-    return Comparison(time_interleaved(calls, budget=budget), worst)
+    return Comparison(time_interleaved(calls, budget=budget, clock=clock()), worst)

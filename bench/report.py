@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.compare import Comparison
+from bench.timing import clock_name
 
 
 def cpu_name() -> str:
@@ -47,7 +48,7 @@ def describe(module: torch.nn.Module, input: torch.Tensor) -> str:
 
 def console() -> Console:
     """Wide enough for the tables, in a pipe and in a narrow terminal too."""
-    return Console(width=max(Console().width, 112), highlight=False)
+    return Console(width=max(Console().width, 120), highlight=False)
 
 
 def comparison_table(title: str) -> Table:
@@ -59,7 +60,8 @@ def comparison_table(title: str) -> Table:
     table.add_column("ratio", justify="right", no_wrap=True)
     table.add_column("error", justify="right", no_wrap=True)
     table.caption = (
-        "ms: medians of interleaved runs, each side at the faster of NCHW and NHWC (named)\n"
+        f"ms: medians of interleaved runs ({clock_name()}), "
+        "each side at the faster of NCHW and NHWC (named)\n"
         "ratio: torch / fastconv; error: ||out - float64|| / ||float64|| of fastconv"
     )
     table.caption_justify = "left"

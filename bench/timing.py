@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
+
 Key = TypeVar("Key")
 
 # A sample shorter than this would measure the clock and the interpreter's jitter; faster calls are
@@ -28,11 +30,24 @@ class Timing:
     spread: float
 
 
-def _seconds(call: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+def clock() -> Callable[[], float]:
+    """The clock for torch's present number of threads.
+
+    What one thread computes is its own CPU time, whoever else wants the core. The work of several
+    can only be told by the wall.
+    """
+    return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
+def clock_name() -> str:
+    return "CPU time" if torch.get_num_threads() == 1 else "wall time"
+
+
+def _seconds(call: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def time_interleaved(
@@ -41,12 +56,13 @@ def time_interleaved(
     budget: float = 0.5,
     min_rounds: int = 7,
     max_rounds: int = 200,
+    clock: Callable[[], float],
 ) -> dict[Key, Timing]:
     """Time every candidate for about `budget` seconds in all, and at least `min_rounds` rounds."""
     names = list(candidates)
     for call in candidates.values():  # first calls create primitives and fault pages in
         call()
-    warm = {name: _seconds(candidates[name], 1) for name in names}
+    warm = {name: _seconds(candidates[name], 1, clock) for name in names}
     repeats = {name: max(1, round(SHORTEST_SAMPLE / max(warm[name], 1e-9))) for name in names}
     round_cost = sum(max(warm[name], SHORTEST_SAMPLE) for name in names)
     rounds = min(max_rounds, max(min_rounds, round(budget / round_cost)))
@@ -55,7 +71,7 @@ def time_interleaved(
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            samples[name].append(_seconds(candidates[name], repeats[name]))
+            samples[name].append(_seconds(candidates[name], repeats[name], clock))
     timings = {}
     for name, values in samples.items():
         low, median, high = statistics.quantiles(values, n=4)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +24,7 @@ from sklearn.model_selection import train_test_split
 from torch.nn import functional
 
 import fastconv
+from bench.timing import clock
 from examples.claims import Claims
 from examples.networks import LeNet5
 
@@ -69,13 +69,14 @@ class Run:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, STEPS)
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        start = time.perf_counter()
+        now = clock()
+        start = now()
         loss = functional.cross_entropy(self.network(images), labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
-        self.step_seconds.append(time.perf_counter() - start)
+        self.step_seconds.append(now() - start)
         self.losses.append(loss.item())
 
     def test(self, digits: Digits) -> None:

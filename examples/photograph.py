@@ -75,7 +75,7 @@ def run(title: str, network: nn.Module, claims: Claims, console: Console) -> lis
     calibrate(network, images)
     inputs = layer_inputs(network, images)
 
-    table = comparison_table(f"{title}, two photographs, fp32, {torch.get_num_threads()} threads")
+    table = comparison_table(f"{title}, two photographs, fp32, {torch.get_num_threads()} thread(s)")
     results = []
     try:
         for name in track(inputs, f"{title}: layers", console=console, transient=True):

@@ -13,6 +13,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from bench.compare import Side
+from bench.timing import clock_name
 from examples.digits import EARLY_STEPS, LOSS_TOLERANCE, Run
 from examples.photograph import LayerResult
 
@@ -84,7 +85,7 @@ def draw_layers(axes: Axes, title: str, layers: Sequence[LayerResult]) -> None:
     axes.set_yticks(range(len(layers)), [layer.name for layer in layers], fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.12, y=0.01)
-    axes.set_xlabel("ms (median; each side at its faster memory format)")
+    axes.set_xlabel(f"ms ({clock_name()}, median; each side at its faster memory format)")
     axes.set_title(f"{title}: time of each layer, and torch / fastconv")
     axes.legend()
     axes.grid(axis="x", alpha=0.25)
