@@ -33,6 +33,17 @@ def _require_same_dtype(a: Tensor, a_name: str, b: Tensor, b_name: str) -> None:
     )
 
 
+def _require_same_device(first: Tensor, *others: Tensor | None) -> None:
+    strangers = [t.device for t in others if t is not None and t.device != first.device]
+    check(
+        not strangers,
+        lambda: (
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{first.device} and {strangers[0]}!"
+        ),
+    )
+
+
 @_ops.register_fake("conv2d")
 def _conv2d(
     input: Tensor,
@@ -44,6 +55,7 @@ def _conv2d(
     groups: int = 1,
     algorithm: str = "",
 ) -> Tensor:
+    _require_same_device(input, weight, bias)
     _require_same_dtype(input, "Input", weight, "weight")
     size = conv2d_output_size(input.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None:
@@ -83,6 +95,7 @@ def _conv2d_grad_input(
     channels_last: bool = False,
     algorithm: str = "",
 ) -> Tensor:
+    _require_same_device(grad_output, weight)
     _require_same_dtype(grad_output, "grad_output", weight, "weight")
     expected = conv2d_output_size(input_size, weight.shape, stride, padding, dilation, groups)
     _check_grad_output(grad_output, expected)
@@ -101,6 +114,7 @@ def _conv2d_grad_weight(
     channels_last: bool = False,
     algorithm: str = "",
 ) -> Tensor:
+    _require_same_device(grad_output, input)
     _require_same_dtype(grad_output, "grad_output", input, "input")
     expected = conv2d_output_size(input.shape, weight_size, stride, padding, dilation, groups)
     _check_grad_output(grad_output, expected)
@@ -159,6 +173,7 @@ def _max_pool2d_backward(
     channels_last: bool = False,
     algorithm: str = "",
 ) -> Tensor:
+    _require_same_device(grad_output, indices)
     check(
         indices.dtype == torch.int64,
         lambda: f"Expected indices of dtype int64, but got {indices.dtype}",
