@@ -126,42 +126,52 @@ class Conv2dFunction(OperatorFunction):
         return tangent
 
 
+def _gradient(
+    ctx: Any,
+    operator: Any,
+    grad_output: Tensor,
+    other: Tensor,
+    size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    channels_last: bool,
+    algorithm: str,
+) -> Tensor:
+    """The forward of both gradients of the convolution: the operator, and what it is linear in."""
+    geometry = (stride, padding, dilation, groups)
+    with below_autograd():
+        gradient: Tensor = operator(grad_output, other, size, *geometry, channels_last, algorithm)
+    ctx.save_for_backward(grad_output, other)
+    ctx.save_for_forward(grad_output, other)
+    ctx.geometry = geometry
+    ctx.size = size
+    ctx.channels_last = channels_last
+    ctx.algorithm = algorithm
+    ctx.set_materialize_grads(False)
+    return gradient
+
+
+def _gradient_tangent(
+    ctx: Any, operator: Any, grad_output_tangent: Tensor | None, other_tangent: Tensor | None
+) -> Tensor | None:
+    grad_output, other = primals(ctx)
+    rest = (ctx.size, *ctx.geometry, ctx.channels_last, ctx.algorithm)
+    tangent = None
+    if grad_output_tangent is not None:
+        tangent = operator(grad_output_tangent, other, *rest)
+    if other_tangent is not None:
+        tangent = add_tangents(tangent, operator(grad_output, other_tangent, *rest))
+    return tangent
+
+
 class GradInputFunction(OperatorFunction):
     """grad_input = conv2d_grad_input(grad_output, weight), linear in both"""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        grad_output: Tensor,
-        weight: Tensor,
-        input_size: Any,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
-        groups: int,
-        channels_last: bool,
-        algorithm: str,
-    ) -> Tensor:
-        with below_autograd():
-            grad_input: Tensor = _ops.conv2d_grad_input(
-                grad_output,
-                weight,
-                input_size,
-                stride,
-                padding,
-                dilation,
-                groups,
-                channels_last,
-                algorithm,
-            )
-        ctx.save_for_backward(grad_output, weight)
-        ctx.save_for_forward(grad_output, weight)
-        ctx.geometry = (stride, padding, dilation, groups)
-        ctx.input_size = input_size
-        ctx.channels_last = channels_last
-        ctx.algorithm = algorithm
-        ctx.set_materialize_grads(False)
-        return grad_input
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        return _gradient(ctx, _ops.conv2d_grad_input, *args)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Any, ...]:
@@ -184,56 +194,16 @@ class GradInputFunction(OperatorFunction):
 
     @staticmethod
     @tangent_rule
-    def jvp(
-        ctx: Any, grad_output_tangent: Tensor | None, weight_tangent: Tensor | None, *_: None
-    ) -> Tensor | None:
-        grad_output, weight = primals(ctx)
-        rest = (ctx.input_size, *ctx.geometry, ctx.channels_last, ctx.algorithm)
-        tangent = None
-        if grad_output_tangent is not None:
-            tangent = _ops.conv2d_grad_input(grad_output_tangent, weight, *rest)
-        if weight_tangent is not None:
-            by_weight = _ops.conv2d_grad_input(grad_output, weight_tangent, *rest)
-            tangent = add_tangents(tangent, by_weight)
-        return tangent
+    def jvp(ctx: Any, *tangents: Any) -> Tensor | None:
+        return _gradient_tangent(ctx, _ops.conv2d_grad_input, *tangents[:2])
 
 
 class GradWeightFunction(OperatorFunction):
     """grad_weight = conv2d_grad_weight(grad_output, input), linear in both"""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        grad_output: Tensor,
-        input: Tensor,
-        weight_size: Any,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
-        groups: int,
-        channels_last: bool,
-        algorithm: str,
-    ) -> Tensor:
-        with below_autograd():
-            grad_weight: Tensor = _ops.conv2d_grad_weight(
-                grad_output,
-                input,
-                weight_size,
-                stride,
-                padding,
-                dilation,
-                groups,
-                channels_last,
-                algorithm,
-            )
-        ctx.save_for_backward(grad_output, input)
-        ctx.save_for_forward(grad_output, input)
-        ctx.geometry = (stride, padding, dilation, groups)
-        ctx.weight_size = weight_size
-        ctx.channels_last = channels_last
-        ctx.algorithm = algorithm
-        ctx.set_materialize_grads(False)
-        return grad_weight
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        return _gradient(ctx, _ops.conv2d_grad_weight, *args)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Any, ...]:
@@ -256,18 +226,8 @@ class GradWeightFunction(OperatorFunction):
 
     @staticmethod
     @tangent_rule
-    def jvp(
-        ctx: Any, grad_output_tangent: Tensor | None, input_tangent: Tensor | None, *_: None
-    ) -> Tensor | None:
-        grad_output, input = primals(ctx)
-        rest = (ctx.weight_size, *ctx.geometry, ctx.channels_last, ctx.algorithm)
-        tangent = None
-        if grad_output_tangent is not None:
-            tangent = _ops.conv2d_grad_weight(grad_output_tangent, input, *rest)
-        if input_tangent is not None:
-            by_input = _ops.conv2d_grad_weight(grad_output, input_tangent, *rest)
-            tangent = add_tangents(tangent, by_input)
-        return tangent
+    def jvp(ctx: Any, *tangents: Any) -> Tensor | None:
+        return _gradient_tangent(ctx, _ops.conv2d_grad_weight, *tangents[:2])
 
 
 class GradBiasFunction(OperatorFunction):
