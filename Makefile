@@ -113,8 +113,8 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 # The first time installs; after that ninja recompiles what changed, which pip would not.
 $(VENV)/.built: $(BUILD_INPUTS) $(VENV)/.build
 	@echo "compiling fastconv with $(MAX_JOBS) jobs"
-	@mkdir -p build
+	@mkdir -p build && touch build/started
 	@if test -e $@; then $(BIN)/python setup.py --quiet build_ext --inplace; \
 		else $(PIP) --no-build-isolation --no-deps --editable .; \
 		fi > build/log.txt || { cat build/log.txt >&2; exit 1; }
-	@touch $@
+	@touch -r build/started $@  # a source edited meanwhile is newer
