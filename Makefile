@@ -69,7 +69,7 @@ wheel: $(VENV)/.build  ## dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
 clean:  ## remove what was built, keep the environment
-	rm -rf build build-cpp build-asan dist out *.egg-info fastconv/*.so $(VENV)/.built
+	rm -rf build build-* dist out *.egg-info fastconv/*.so $(VENV)/.built
 
 distclean: clean  ## remove the environment too
 	rm -rf $(VENV)
