@@ -25,7 +25,7 @@ class PixelGather {
   PixelGather(const Conv2dProblem& problem, const Conv2dTensors& tensors, bool dgrad)
       : problem_(problem), axes_(dgrad ? dgrad_axes(problem) : fprop_axes(problem)) {
     weight_ = static_cast<const T*>(tensors.weight);
-    bias_ = static_cast<const T*>(tensors.bias);
+    bias_ = dgrad ? nullptr : static_cast<const T*>(tensors.bias);
     in_ = static_cast<const T*>(dgrad ? tensors.output : tensors.input);
     in_strides_ = dgrad ? problem.output : problem.input;
     out_ = static_cast<T*>(dgrad ? tensors.input : tensors.output);

@@ -26,7 +26,7 @@ class PlaneGather {
     plan_ = block_plan(axes_, V::kLanes, sizeof(E));
     multiplier_ = problem.K / problem.C;
     weight_ = static_cast<const T*>(tensors.weight);
-    bias_ = static_cast<const T*>(tensors.bias);
+    bias_ = dgrad ? nullptr : static_cast<const T*>(tensors.bias);
     in_ = static_cast<const T*>(dgrad ? tensors.output : tensors.input);
     in_strides_ = dgrad ? problem.output : problem.input;
     out_ = static_cast<T*>(dgrad ? tensors.input : tensors.output);
