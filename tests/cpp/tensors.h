@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <string>
 #include <thread>
@@ -63,6 +64,10 @@ inline Strides4 strides_of(Layout layout, const Sizes4& sizes, Random& random) {
   const auto order = random.pick<std::array<int, 4>>(
       {{0, 1, 2, 3}, {0, 1, 3, 2}, {1, 0, 2, 3}, {2, 3, 1, 0}, {3, 2, 1, 0}, {0, 2, 3, 1}});
   return strides_in_order(sizes, order, random.between(1, 3));
+}
+
+inline std::ostream& operator<<(std::ostream& out, const Strides4& s) {
+  return out << s.n << "," << s.c << "," << s.h << "," << s.w;
 }
 
 class Block {

@@ -13,6 +13,7 @@ using fastconv::cpu::Conv2dTensors;
 
 namespace {
 
+// The backward directions get a bias too and must leave it alone.
 struct Case {
   Conv2dProblem problem;
   bool bias;
@@ -63,7 +64,8 @@ std::string describe(const char* algorithm, const Conv2dProblem& p, int threads)
       << "x" << p.W << ", weight " << p.K << "x" << p.C / p.groups << "x" << p.R << "x" << p.S
       << ", output " << p.P << "x" << p.Q << ", stride " << p.stride.h << "," << p.stride.w
       << ", pad " << p.pad.h << "," << p.pad.w << ", dilation " << p.dilation.h << ","
-      << p.dilation.w << ", groups " << p.groups << ", " << threads << " threads";
+      << p.dilation.w << ", groups " << p.groups << ", strides of input " << p.input << ", weight "
+      << p.weight << ", output " << p.output << ", " << threads << " threads";
   return out.str();
 }
 

@@ -71,12 +71,10 @@ double random_cell(Random& random, int64_t strangeness) {
 std::string describe(const char* algorithm, const Pool2dProblem& p, int threads) {
   std::ostringstream out;
   out << algorithm << ", " << name_of(p.dtype) << ", input " << p.N << "x" << p.C << "x" << p.H
-      << "x" << p.W << ", strides " << p.input.n << "," << p.input.c << "," << p.input.h << ","
-      << p.input.w << ", output " << p.P << "x" << p.Q << ", strides " << p.output.n << ","
-      << p.output.c << "," << p.output.h << "," << p.output.w << ", kernel " << p.kernel.h << ","
-      << p.kernel.w << ", stride " << p.stride.h << "," << p.stride.w << ", pad " << p.pad.h << ","
-      << p.pad.w << ", dilation " << p.dilation.h << "," << p.dilation.w << ", " << threads
-      << " threads";
+      << "x" << p.W << ", strides " << p.input << ", output " << p.P << "x" << p.Q << ", strides "
+      << p.output << ", kernel " << p.kernel.h << "," << p.kernel.w << ", stride " << p.stride.h
+      << "," << p.stride.w << ", pad " << p.pad.h << "," << p.pad.w << ", dilation " << p.dilation.h
+      << "," << p.dilation.w << ", " << threads << " threads";
   return out.str();
 }
 
