@@ -23,7 +23,7 @@ unexport PYTHONPATH
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test cpp-test asan lint format build wheel clean distclean
+.PHONY: help demo bench test cpp-test asan cuda-compile lint format build wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ format: $(VENV)/.dev  ## let ruff and clang-format rewrite what lint objects to
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP_FILES)
+
+cuda-compile:  ## compile every CUDA kernel for 8.0 and 9.0a, listing registers and spills (needs nvcc, no GPU)
+	$(PYTHON) scripts/cuda_compile.py --jobs $(MAX_JOBS)
 
 wheel: $(VENV)/.build  ## dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
