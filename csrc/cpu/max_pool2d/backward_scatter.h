@@ -2,9 +2,8 @@
 //
 // A task owns whole planes, or blocks of channels of an image, because an index, which nothing here
 // trusts, may name any cell of its plane: no two tasks ever add to the same cell, and every sum has
-// one order whatever the number of threads. Cells are zeroed when the scatter first reaches them,
-// so that they are in cache; the comparison that finds out also finds indices outside the plane.
-// 16-bit floats are summed in a float copy of the block and rounded once.
+// one order whatever the number of threads. 16-bit floats are summed in a float copy of the block
+// and rounded once.
 //
 // Include this below a `#pragma GCC target`, with its own includes already included above it.
 #pragma once
@@ -12,6 +11,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "cpu/dispatch_dtype.h"
@@ -23,58 +24,46 @@ namespace {
 
 // Sums of one block: `channels` neighbouring channels of an image, cell after cell.
 template <class Sum>
-class ScatterSums {
- public:
-  ScatterSums(Sum* sums, int64_t pitch, int64_t cells, int64_t channels)
-      : sums_(sums), pitch_(pitch), cells_(cells), channels_(channels) {}
+struct ScatterSums {
+  Sum* sums;
+  int64_t pitch, cells, channels;
 
-  // Adds grad[i * step] to the cell indices[i * step] of channel i * channel_step. Returns whether
-  // every index lies in the plane.
-  template <class T>
-  bool add(const T* grad, const int64_t* indices, int64_t count, int64_t step,
-           int64_t channel_step) {
-    Sum* const sums = sums_;
-    const int64_t pitch = pitch_;
+  void zero() const {
+    const int64_t lines = pitch == channels ? 1 : cells, length = cells * channels / lines;
+    for (int64_t line = 0; line < lines; ++line) {
+      std::memset(sums + line * pitch, 0, static_cast<size_t>(length) * sizeof(Sum));
+    }
+  }
+
+  // Adds grad[i * step] to the cell indices[i * step], of channel i for kOverChannels, else of the
+  // only one. Returns whether every index lies in the plane.
+  template <bool kOverChannels, class T>
+  bool add(const T* grad, const int64_t* indices, int64_t count, int64_t step) const {
+    // The usual plane is told apart so that its loop has no multiplications.
+    if (!kOverChannels && step == 1 && pitch == 1) {
+      return add_each<kOverChannels>(grad, indices, count, std::integral_constant<int64_t, 1>(),
+                                     std::integral_constant<int64_t, 1>());
+    }
+    return add_each<kOverChannels>(grad, indices, count, step, pitch);
+  }
+
+ private:
+  template <bool kOverChannels, class T, class Step, class Pitch>
+  bool add_each(const T* grad, const int64_t* indices, int64_t count, Step step,
+                Pitch cell_pitch) const {
+    Sum* const to = sums;
+    const auto all = static_cast<uint64_t>(cells);
     bool in_range = true;
-    uint64_t zeroed = static_cast<uint64_t>(zeroed_);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t index = indices[i * step];
-      if (static_cast<uint64_t>(index) >= zeroed) [[unlikely]] {
-        if (index < 0 || index >= cells_) {
-          in_range = false;
-          continue;
-        }
-        zero_past(index);
-        zeroed = static_cast<uint64_t>(zeroed_);
+      if (static_cast<uint64_t>(index) < all) [[likely]] {
+        to[index * cell_pitch + (kOverChannels ? i : 0)] += Storage<T>::load(grad[i * step]);
+      } else {
+        in_range = false;
       }
-      sums[index * pitch + i * channel_step] += Storage<T>::load(grad[i * step]);
     }
     return in_range;
   }
-
-  void zero_the_rest() { zero_to(cells_); }
-
- private:
-  void zero_past(int64_t index) {
-    constexpr int64_t kBytesAhead = 4096;
-    const int64_t ahead = kBytesAhead / (channels_ * static_cast<int64_t>(sizeof(Sum))) + 1;
-    zero_to(std::min(cells_, index + ahead));
-  }
-
-  void zero_to(int64_t end) {
-    if (pitch_ == channels_) {
-      std::fill_n(sums_ + zeroed_ * pitch_, (end - zeroed_) * pitch_, Sum{0});
-    } else {
-      for (int64_t cell = zeroed_; cell < end; ++cell) {
-        std::fill_n(sums_ + cell * pitch_, channels_, Sum{0});
-      }
-    }
-    zeroed_ = end;
-  }
-
-  Sum* sums_;
-  int64_t pitch_, cells_, channels_;
-  int64_t zeroed_ = 0;
 };
 
 // How the channels of a problem are divided: one by one where planes are contiguous, in blocks
@@ -115,10 +104,10 @@ class Scatter {
     T* plane = static_cast<T*>(t_.input) + n * p_.input.n + c * p_.input.c;
     const int64_t output = n * p_.output.n + c * p_.output.c;
     if constexpr (kInPlace) {
-      ScatterSums<Sum> sums(plane, p_.input.w, cells, channels);
+      const ScatterSums<Sum> sums{plane, p_.input.w, cells, channels};
       return add(sums, output, channels);
     } else {
-      ScatterSums<Sum> sums(copy_, channels, cells, channels);
+      const ScatterSums<Sum> sums{copy_, channels, cells, channels};
       const bool in_range = add(sums, output, channels);
       if (p_.input.w == channels) {
         round(copy_, cells * channels, plane);
@@ -132,7 +121,8 @@ class Scatter {
   }
 
  private:
-  bool add(ScatterSums<Sum>& sums, int64_t output, int64_t channels) const {
+  bool add(const ScatterSums<Sum>& sums, int64_t output, int64_t channels) const {
+    sums.zero();
     const T* grad = static_cast<const T*>(t_.output) + output;
     const int64_t* indices = t_.indices + output;
     bool in_range = true;
@@ -140,18 +130,17 @@ class Scatter {
       for (int64_t op = 0; op < p_.P; ++op) {
         for (int64_t oq = 0; oq < p_.Q; ++oq) {
           const int64_t at = op * p_.output.h + oq * p_.output.w;
-          in_range &= sums.add(grad + at, indices + at, channels, 1, 1);
+          in_range &= sums.template add<true>(grad + at, indices + at, channels, 1);
         }
       }
     } else if (p_.output.h == p_.Q * p_.output.w) {
-      in_range = sums.add(grad, indices, p_.P * p_.Q, p_.output.w, 0);
+      in_range = sums.template add<false>(grad, indices, p_.P * p_.Q, p_.output.w);
     } else {
       for (int64_t op = 0; op < p_.P; ++op) {
         const int64_t at = op * p_.output.h;
-        in_range &= sums.add(grad + at, indices + at, p_.Q, p_.output.w, 0);
+        in_range &= sums.template add<false>(grad + at, indices + at, p_.Q, p_.output.w);
       }
     }
-    sums.zero_the_rest();
     return in_range;
   }
 
@@ -189,8 +178,14 @@ void run_backward_scatter(const Pool2dProblem& p, const MaxPool2dTensors& t, std
                                                                   workspace + task * bytes);
       const Share share = share_of(p.N * blocks.per_image, task, blocks.tasks);
       bool in_range = true;
+      int64_t n = share.begin == share.end ? 0 : share.begin / blocks.per_image;
+      int64_t block = share.begin - n * blocks.per_image;
       for (int64_t i = share.begin; i < share.end; ++i) {
-        in_range &= scatter.run(i / blocks.per_image, i % blocks.per_image);
+        in_range &= scatter.run(n, block);
+        if (++block == blocks.per_image) {
+          block = 0;
+          ++n;
+        }
       }
       if (!in_range) std::atomic_ref(*t.index_out_of_range).store(true);
     });

@@ -137,9 +137,15 @@ class RowPool {
 
   // Output rows counted through all groups of planes.
   void run(Share rows) {
+    int64_t group = rows.begin / p_.P;
+    int64_t op = rows.begin - group * p_.P;
     for (int64_t row = rows.begin; row < rows.end; ++row) {
-      if (row == rows.begin || row % p_.P == 0) begin_group(row / p_.P);
-      pool_row(row % p_.P);
+      if (row == rows.begin || op == 0) begin_group(group);
+      pool_row(op);
+      if (++op == p_.P) {
+        op = 0;
+        ++group;
+      }
     }
   }
 
