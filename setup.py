@@ -28,6 +28,7 @@ SHARED_SOURCES = [
     "csrc/algorithm_list.cpp",
     "csrc/conv2d_op.cpp",
     "csrc/max_pool2d_op.cpp",
+    "csrc/precision.cpp",
     "csrc/torch_adapter.cpp",
     "csrc/validate.cpp",
     "csrc/verbose.cpp",

@@ -11,7 +11,8 @@
 namespace fastconv {
 
 extern const torch::headeronly::DeviceType kBackendDevice;
-extern const char* const kBackendName;  // as a person calls it
+extern const char* const kBackendName;      // as a person calls it
+extern const char* const kPrecisionSwitch;  // where torch.backends keeps its fp32_precision
 
 enum class ConvDirection { fprop, dgrad, wgrad };
 enum class PoolDirection { forward, backward };

@@ -4,6 +4,7 @@
 
 #include "backend.h"
 #include "message.h"
+#include "precision.h"
 
 namespace fastconv {
 namespace {
@@ -40,10 +41,12 @@ bool output_is_channels_last(const Conv2dProblem& problem, const Shape& input,
 
 }  // namespace
 
-Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
-              const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-              const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm) {
-  const DeviceScope device(input);
+Precision precision_of(DType dtype) {
+  return dtype == DType::f32 ? conv_fp32_precision(kPrecisionSwitch) : Precision::none;
+}
+
+Fprop prepare_fprop(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                    const Conv2dParams& params) {
   require_dense(input, "input");
   require_dense(weight, "weight");
   std::optional<Shape> bias_shape;
@@ -55,8 +58,7 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Ten
   const Shape input_shape(input), weight_shape(weight);
   const DType dtype = require_dtype(input, "conv2d");
   Conv2dProblem problem = conv2d_problem(dtype, input_shape.sizes, weight_shape.sizes,
-                                         bias_shape ? &bias_shape->sizes : nullptr,
-                                         {stride, padding, dilation, groups});
+                                         bias_shape ? &bias_shape->sizes : nullptr, params);
   require_same_dtype(input, "Input", weight, "weight");
 
   const int64_t sizes[] = {problem.N, problem.K, problem.P, problem.Q};
@@ -65,13 +67,22 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Ten
   problem.input = strides_of(input_shape);
   problem.weight = strides_of(weight_shape);
   problem.output = strides_of(Shape(output));
+  problem.precision = precision_of(dtype);
 
   std::optional<Tensor> dense_bias;
   if (bias) dense_bias = torch::stable::contiguous(*bias);
   const Conv2dTensors tensors{readable(input), readable(weight), output.mutable_data_ptr(),
                               bias ? readable(*dense_bias) : nullptr};
-  run_conv2d(ConvDirection::fprop, problem, tensors, algorithm);
-  return output;
+  return {problem, tensors, std::move(output), std::move(dense_bias)};
+}
+
+Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+              const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+              const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm) {
+  const DeviceScope device(input);
+  Fprop fprop = prepare_fprop(input, weight, bias, {stride, padding, dilation, groups});
+  run_conv2d(ConvDirection::fprop, fprop.problem, fprop.tensors, algorithm);
+  return std::move(fprop.output);
 }
 
 Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
@@ -92,6 +103,7 @@ Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
   problem.input = strides_of(Shape(grad_input));
   problem.weight = strides_of(weight_shape);
   problem.output = strides_of(grad_shape);
+  problem.precision = precision_of(dtype);
   const Conv2dTensors tensors{grad_input.mutable_data_ptr(), readable(weight),
                               readable(grad_output), nullptr};
   run_conv2d(ConvDirection::dgrad, problem, tensors, algorithm);
@@ -117,6 +129,7 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
   problem.input = strides_of(input_shape);
   problem.weight = strides_of(Shape(grad_weight));
   problem.output = strides_of(grad_shape);
+  problem.precision = precision_of(dtype);
   const Conv2dTensors tensors{readable(input), grad_weight.mutable_data_ptr(),
                               readable(grad_output), nullptr};
   run_conv2d(ConvDirection::wgrad, problem, tensors, algorithm);

@@ -11,6 +11,19 @@
 
 namespace fastconv {
 
+// A forward pass up to the choice of its algorithm: the validated problem, the output allocated.
+struct Fprop {
+  Conv2dProblem problem;
+  Conv2dTensors tensors;
+  Tensor output;
+  std::optional<Tensor> dense_bias;  // what tensors.bias points into
+};
+Fprop prepare_fprop(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                    const Conv2dParams& params);
+
+// The switch that is in force, for dtypes that it is about.
+Precision precision_of(DType dtype);
+
 Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
               const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
               const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm);

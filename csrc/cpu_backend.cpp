@@ -2,12 +2,14 @@
 #include "backend.h"
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/max_pool2d/algorithms.h"
+#include "cpu_pool.h"
 #include "verbose.h"
 
 namespace fastconv {
 
 const torch::headeronly::DeviceType kBackendDevice = torch::headeronly::DeviceType::CPU;
 const char* const kBackendName = "CPU";
+const char* const kPrecisionSwitch = "mkldnn";
 
 DeviceScope::DeviceScope(const Tensor&) {}
 DeviceScope::~DeviceScope() = default;
@@ -16,32 +18,13 @@ bool is_on_current_device(const Tensor& tensor) { return tensor.device().type() 
 
 namespace {
 
-void run_on_torch_pool(int64_t count, cpu::Parallel::Body body, void* context) {
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, context));
-}
-
-// Torch's intra-op pool at the thread count that torch is set to now, or the calling thread alone
-// where `operations` (multiply-adds or comparisons) are so few that waking the pool, about 5 us,
-// would cost more than it saves.
-cpu::Parallel torch_pool(double operations) {
-  constexpr double kWorthWaking = 1 << 17;
-  const int threads =
-      operations < kWorthWaking ? 1 : static_cast<int>(torch::stable::get_num_threads());
-  return {run_on_torch_pool, threads};
-}
-
-double multiply_adds(const Conv2dProblem& p) {
-  return static_cast<double>(p.N * p.P * p.Q) * static_cast<double>(p.K) *
-         static_cast<double>(p.group_in_channels() * p.R * p.S);
-}
-
 double outputs(const Pool2dProblem& p) { return static_cast<double>(p.N * p.C * p.P * p.Q); }
 
 template <class Problem, class Tensors>
 void run(std::span<const cpu::Algorithm<Problem, Tensors>* const> list, const Problem& problem,
          const Tensors& tensors, std::string_view requested, double operations) {
-  const auto& algorithm = cpu::select(list, problem, requested);
   const cpu::Parallel pool = torch_pool(operations);
+  const auto& algorithm = cpu::select(list, problem, pool.threads(), requested);
   log_choice({algorithm.name, "threads", pool.threads()}, problem);
   const Workspace workspace(algorithm.workspace(problem, pool.threads()));
   algorithm.run(problem, tensors, workspace.data(), pool);

@@ -4,7 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <string>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "cpu/conv2d/algorithms.h"
@@ -73,45 +73,73 @@ py::list algorithms() {
   return out;
 }
 
-// (name, reason against it or "", workspace in bytes or 0 where it is rejected), in list order.
-using Opinion = std::tuple<std::string, std::string, int64_t>;
+struct Opinion {
+  std::string algorithm;
+  std::string reason;       // against it, or empty
+  int64_t workspace_bytes;  // 0 where it is rejected
+  double seconds;           // estimated; negative where there is no estimate
+  int64_t packed_weight_bytes;
+};
+
+// What the dispatcher would choose, and its opinion of every algorithm in list order.
+struct Explanation {
+  std::string chosen;
+  std::vector<Opinion> opinions;
+};
 
 template <class List, class Problem>
-std::vector<Opinion> opinions(List list, const Problem& problem, int threads) {
-  std::vector<Opinion> out;
+Explanation explain(List list, const Problem& problem, int threads, const std::string& requested) {
+  Explanation out;
+  out.chosen = cpu::select(list, problem, threads, requested).name;
   for (const auto* algorithm : list) {
-    const std::string reason = cpu::reason_against(*algorithm, problem);
-    out.emplace_back(algorithm->name, reason,
-                     reason.empty() ? algorithm->workspace(problem, threads) : 0);
+    Opinion opinion{algorithm->name, cpu::reason_against(*algorithm, problem), 0, kNoEstimate, 0};
+    if (opinion.reason.empty()) {
+      opinion.workspace_bytes = algorithm->workspace(problem, threads);
+      opinion.seconds = cpu::estimated_seconds(*algorithm, problem, threads);
+      if (algorithm->packed_weight_bytes != nullptr) {
+        opinion.packed_weight_bytes = algorithm->packed_weight_bytes(problem);
+      }
+    }
+    out.opinions.push_back(std::move(opinion));
   }
   return out;
 }
 
-std::vector<Opinion> explain_conv2d(
+Precision precision_from_name(const std::string& name) {
+  for (Precision precision : {Precision::none, Precision::ieee, Precision::tf32, Precision::bf16}) {
+    if (name == name_of(precision)) return precision;
+  }
+  throw py::value_error("precision is one of none, ieee, tf32, bf16");
+}
+
+Explanation explain_conv2d(
     const std::string& direction, const std::string& dtype, const std::vector<int64_t>& input_size,
     const std::vector<int64_t>& input_stride, const std::vector<int64_t>& weight_size,
     const std::vector<int64_t>& weight_stride, const std::vector<int64_t>& output_stride,
     const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-    const std::vector<int64_t>& dilation, int64_t groups, int threads) {
+    const std::vector<int64_t>& dilation, int64_t groups, int threads, const std::string& requested,
+    const std::string& precision, bool weight_is_packed) {
   Conv2dProblem problem = conv2d_problem(dtype_from_name(dtype), input_size, weight_size, nullptr,
                                          {stride, padding, dilation, groups});
   problem.input = strides4(input_stride);
   problem.weight = strides4(weight_stride);
   problem.output = strides4(output_stride);
-  return opinions(conv2d_list(direction), problem, threads);
+  problem.precision = precision_from_name(precision);
+  problem.weight_is_packed = weight_is_packed;
+  return explain(conv2d_list(direction), problem, threads, requested);
 }
 
-std::vector<Opinion> explain_max_pool2d(
+Explanation explain_max_pool2d(
     const std::string& direction, const std::string& dtype, const std::vector<int64_t>& input_size,
     const std::vector<int64_t>& input_stride, const std::vector<int64_t>& output_stride,
     const std::vector<int64_t>& kernel_size, const std::vector<int64_t>& stride,
     const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation, bool ceil_mode,
-    int threads) {
+    int threads, const std::string& requested) {
   Pool2dProblem problem = max_pool2d_problem(dtype_from_name(dtype), input_size,
                                              {kernel_size, stride, padding, dilation, ceil_mode});
   problem.input = strides4(input_stride);
   problem.output = strides4(output_stride);
-  return opinions(max_pool2d_list(direction), problem, threads);
+  return explain(max_pool2d_list(direction), problem, threads, requested);
 }
 
 py::dict build_info() {
@@ -137,12 +165,22 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &fastconv::build_info);
   m.def("isa", &fastconv::isa);
   m.def("algorithms", &fastconv::algorithms);
+  py::class_<fastconv::Opinion>(m, "Opinion")
+      .def_readonly("algorithm", &fastconv::Opinion::algorithm)
+      .def_readonly("reason", &fastconv::Opinion::reason)
+      .def_readonly("workspace_bytes", &fastconv::Opinion::workspace_bytes)
+      .def_readonly("seconds", &fastconv::Opinion::seconds)
+      .def_readonly("packed_weight_bytes", &fastconv::Opinion::packed_weight_bytes);
+  py::class_<fastconv::Explanation>(m, "Explanation")
+      .def_readonly("chosen", &fastconv::Explanation::chosen)
+      .def_readonly("opinions", &fastconv::Explanation::opinions);
   m.def("explain_conv2d", &fastconv::explain_conv2d, py::kw_only(), py::arg("direction"),
         py::arg("dtype"), py::arg("input_size"), py::arg("input_stride"), py::arg("weight_size"),
         py::arg("weight_stride"), py::arg("output_stride"), py::arg("stride"), py::arg("padding"),
-        py::arg("dilation"), py::arg("groups"), py::arg("threads"));
+        py::arg("dilation"), py::arg("groups"), py::arg("threads"), py::arg("requested") = "",
+        py::arg("precision") = "none", py::arg("weight_is_packed") = false);
   m.def("explain_max_pool2d", &fastconv::explain_max_pool2d, py::kw_only(), py::arg("direction"),
         py::arg("dtype"), py::arg("input_size"), py::arg("input_stride"), py::arg("output_stride"),
         py::arg("kernel_size"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
-        py::arg("ceil_mode"), py::arg("threads"));
+        py::arg("ceil_mode"), py::arg("threads"), py::arg("requested") = "");
 }

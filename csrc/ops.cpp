@@ -2,6 +2,7 @@
 // (fastconv/): the stable ABI has none of them in C++.
 #include "conv2d_op.h"
 #include "max_pool2d_op.h"
+#include "packed_weight_op.h"
 
 STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def(
@@ -26,6 +27,15 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def(
       "max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] input_size, "
       "bool channels_last=False, str algorithm=\"\") -> Tensor");
+  // Of the CPU alone, and of inference: neither has a derivative.
+  m.def(
+      "conv2d_pack_weight(Tensor weight, SymInt[] input_size, SymInt[2] stride=1, "
+      "SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1, bool channels_last=False, "
+      "str algorithm=\"\") -> Tensor");
+  m.def(
+      "conv2d_packed(Tensor input, Tensor weight, Tensor? bias, Tensor packed, "
+      "SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1) -> Tensor");
+  m.def("conv2d_packed_algorithm(Tensor packed) -> str");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
@@ -36,4 +46,7 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   m.impl("max_pool2d", TORCH_BOX(&fastconv::max_pool2d));
   m.impl("max_pool2d_with_indices", TORCH_BOX(&fastconv::max_pool2d_with_indices));
   m.impl("max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward));
+  m.impl("conv2d_pack_weight", TORCH_BOX(&fastconv::conv2d_pack_weight));
+  m.impl("conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed));
+  m.impl("conv2d_packed_algorithm", TORCH_BOX(&fastconv::conv2d_packed_algorithm));
 }

@@ -6,6 +6,7 @@
 // validate.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace fastconv {
@@ -43,6 +44,25 @@ struct Extent2 {
   int64_t h, w;
 };
 
+// torch's fp32_precision switch: how far float32 products may be rounded. none leaves it to us
+// (within 2e-6 of float64, or twice torch's own error); ieee asks for float32's own grade; tf32 and
+// bf16 allow what products of that format would cost.
+enum class Precision : uint8_t { none, ieee, tf32, bf16 };
+
+constexpr const char* name_of(Precision precision) {
+  switch (precision) {
+    case Precision::none:
+      return "none";
+    case Precision::ieee:
+      return "ieee";
+    case Precision::tf32:
+      return "tf32";
+    case Precision::bf16:
+      return "bf16";
+  }
+  return "unknown";
+}
+
 // Element strides of a 4-D tensor. For a weight [K, C/groups, R, S] read them as (k, c, r, s).
 struct Strides4 {
   int64_t n, c, h, w;
@@ -61,6 +81,8 @@ struct Conv2dProblem {
   Extent2 stride, dilation;
   Extent2 pad;  // before the first row and column; what lies after the last follows from P and Q
   Strides4 input, weight, output;
+  Precision precision = Precision::none;  // matters for f32 alone
+  bool weight_is_packed = false;          // Conv2dTensors::packed_weight is given
 
   constexpr int64_t group_in_channels() const { return C / groups; }
   constexpr int64_t group_out_channels() const { return K / groups; }
@@ -74,6 +96,9 @@ struct Conv2dTensors {
   void* weight = nullptr;
   void* output = nullptr;
   const void* bias = nullptr;
+  // fprop's only: the weight in the form that the algorithm at work made of it
+  // (Algorithm::pack_weight), 64-byte aligned. `weight` holds the same values.
+  const std::byte* packed_weight = nullptr;
 };
 
 // One max pooling. indices, where there are any, lie exactly like output (same strides), as int64

@@ -10,8 +10,16 @@ class AlgorithmFact(TypedDict):
     error: float
     note: str
 
-# (algorithm, reason against it or "", bytes of workspace)
-Opinion = tuple[str, str, int]
+class Opinion:
+    algorithm: str
+    reason: str
+    workspace_bytes: int
+    seconds: float
+    packed_weight_bytes: int
+
+class Explanation:
+    chosen: str
+    opinions: list[Opinion]
 
 def algorithms() -> list[AlgorithmFact]: ...
 def build_info() -> dict[str, str | int]: ...
@@ -30,7 +38,10 @@ def explain_conv2d(
     dilation: Sequence[int],
     groups: int,
     threads: int,
-) -> list[Opinion]: ...
+    requested: str = "",
+    precision: str = "none",
+    weight_is_packed: bool = False,
+) -> Explanation: ...
 def explain_max_pool2d(
     *,
     direction: str,
@@ -44,4 +55,5 @@ def explain_max_pool2d(
     dilation: Sequence[int],
     ceil_mode: bool,
     threads: int,
-) -> list[Opinion]: ...
+    requested: str = "",
+) -> Explanation: ...

@@ -42,6 +42,8 @@ class Row:
     """What cannot compute it: the algorithm's name (or ``fastconv``) and the reason."""
     workspace_bytes: int = 0
     """Scratch memory during the call, with the present number of threads."""
+    estimated_seconds: dict[str, float] = field(default_factory=dict)
+    """What the dispatcher thinks the algorithms take that have a model of their own time."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,15 @@ class Explanation:
 
     def __str__(self) -> str:
         return render(
-            ("layer", "operator", "problem", "algorithm", "workspace", "against the others"),
+            (
+                "layer",
+                "operator",
+                "problem",
+                "algorithm",
+                "workspace",
+                "estimates",
+                "against the others",
+            ),
             [
                 (
                     row.name or "(root)",
@@ -60,6 +70,10 @@ class Explanation:
                     row.problem,
                     row.algorithm or "torch's own",
                     f"{row.workspace_bytes:,} B",
+                    "; ".join(
+                        f"{name}: {1e6 * seconds:,.0f} us"
+                        for name, seconds in row.estimated_seconds.items()
+                    ),
                     "; ".join(f"{name}: {reason}" for name, reason in row.rejected.items()),
                 )
                 for row in self.rows
@@ -185,14 +199,21 @@ def _by(sizes: Any) -> str:
     return "x".join(map(str, sizes))
 
 
-def _judge(
-    call: _Call, op: str, direction: str, problem: str, requested: str, opinions: list[Any]
-) -> Row:
-    able = {name: workspace for name, reason, workspace in opinions if not reason}
-    wanted = [name for name in requested.split(",") if name in able]
-    chosen = wanted[0] if wanted else next(iter(able))
-    rejected = {name: reason for name, reason, _ in opinions if reason}
-    return Row(call.module, op, direction, problem, chosen, rejected, able[chosen])
+def _row(call: _Call, op: str, direction: str, problem: str, explanation: _C.Explanation) -> Row:
+    opinions = {opinion.algorithm: opinion for opinion in explanation.opinions}
+    chosen = opinions[explanation.chosen]
+    rejected = {name: opinion.reason for name, opinion in opinions.items() if opinion.reason}
+    seconds = {name: opinion.seconds for name, opinion in opinions.items() if opinion.seconds >= 0}
+    return Row(
+        call.module,
+        op,
+        direction,
+        problem,
+        chosen.algorithm,
+        rejected,
+        chosen.workspace_bytes,
+        seconds,
+    )
 
 
 def _explain_conv2d(call: _Call, backward: bool) -> list[Row]:
@@ -209,7 +230,7 @@ def _explain_conv2d(call: _Call, backward: bool) -> list[Row]:
         problem += " channels_last"
     rows = []
     for direction in ("fprop", "dgrad", "wgrad") if backward else ("fprop",):
-        opinions = _C.explain_conv2d(
+        explanation = _C.explain_conv2d(
             direction=direction,
             dtype=_KERNEL_DTYPES[input.dtype],
             input_size=input.shape,
@@ -220,8 +241,10 @@ def _explain_conv2d(call: _Call, backward: bool) -> list[Row]:
             **details,
             groups=groups,
             threads=torch.get_num_threads(),
+            requested=requested,
+            precision=torch._C._get_fp32_precision_getter("mkldnn", "conv"),
         )
-        rows.append(_judge(call, "conv2d", direction, problem, requested, opinions))
+        rows.append(_row(call, "conv2d", direction, problem, explanation))
     return rows
 
 
@@ -233,7 +256,7 @@ def _explain_max_pool2d(call: _Call, backward: bool) -> list[Row]:
     problem += f" {_KERNEL_DTYPES[input.dtype]}"
     rows = []
     for direction in ("forward", "backward") if backward else ("forward",):
-        opinions = _C.explain_max_pool2d(
+        explanation = _C.explain_max_pool2d(
             direction=direction,
             dtype=_KERNEL_DTYPES[input.dtype],
             input_size=input.shape,
@@ -245,8 +268,9 @@ def _explain_max_pool2d(call: _Call, backward: bool) -> list[Row]:
             dilation=dilation,
             ceil_mode=ceil_mode,
             threads=torch.get_num_threads(),
+            requested=requested,
         )
-        rows.append(_judge(call, "max_pool2d", direction, problem, requested, opinions))
+        rows.append(_row(call, "max_pool2d", direction, problem, explanation))
     return rows
 
 

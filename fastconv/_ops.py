@@ -29,6 +29,9 @@ __all__ = [
     "conv2d_grad_bias",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv2d_pack_weight",
+    "conv2d_packed",
+    "conv2d_packed_algorithm",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_with_indices",
@@ -42,6 +45,9 @@ conv2d: Any = torch.ops.fastconv.conv2d.default
 conv2d_grad_input: Any = torch.ops.fastconv.conv2d_grad_input.default
 conv2d_grad_weight: Any = torch.ops.fastconv.conv2d_grad_weight.default
 conv2d_grad_bias: Any = torch.ops.fastconv.conv2d_grad_bias.default
+conv2d_pack_weight: Any = torch.ops.fastconv.conv2d_pack_weight.default
+conv2d_packed: Any = torch.ops.fastconv.conv2d_packed.default
+conv2d_packed_algorithm: Any = torch.ops.fastconv.conv2d_packed_algorithm.default
 max_pool2d: Any = torch.ops.fastconv.max_pool2d.default
 max_pool2d_with_indices: Any = torch.ops.fastconv.max_pool2d_with_indices.default
 max_pool2d_backward: Any = torch.ops.fastconv.max_pool2d_backward.default

@@ -41,7 +41,24 @@ struct Algorithm : AlgorithmInfo {
   int64_t (*workspace)(const Problem&, int threads);
   // Overwrites the whole output. workspace is 64-byte aligned and uninitialised.
   void (*run)(const Problem&, const Tensors&, std::byte* workspace, const Parallel&);
+
+  // What follows is optional; null is absent.
+
+  // Estimated seconds of run() with that many threads, good enough to rank algorithms by.
+  double (*cost)(const Problem&, int threads) = nullptr;
+  // The weight in a form of the algorithm's own (transformed, split, in panels), for callers that
+  // keep it between calls: its size, which depends on nothing but the weight's sizes, groups and
+  // dtype, and what makes it of tensors.weight. run() takes it where problem.weight_is_packed and
+  // otherwise makes what it needs in its workspace.
+  int64_t (*packed_weight_bytes)(const Problem&) = nullptr;
+  void (*pack_weight)(const Problem&, const Tensors&, std::byte* packed, const Parallel&) = nullptr;
 };
+
+template <class Problem, class Tensors>
+double estimated_seconds(const Algorithm<Problem, Tensors>& algorithm, const Problem& problem,
+                         int threads) {
+  return algorithm.cost == nullptr ? kNoEstimate : algorithm.cost(problem, threads);
+}
 
 template <class Problem, class Tensors>
 std::string reason_against(const Algorithm<Problem, Tensors>& algorithm, const Problem& problem) {
@@ -58,9 +75,11 @@ std::string reason_against(const Algorithm<Problem, Tensors>& algorithm, const P
 
 template <class Problem, class Tensors>
 const Algorithm<Problem, Tensors>& select(std::span<const Algorithm<Problem, Tensors>* const> list,
-                                          const Problem& problem, std::string_view requested) {
+                                          const Problem& problem, int threads,
+                                          std::string_view requested) {
   struct Judge {
     const Problem& problem;
+    int threads;
     bool accepts(const Algorithm<Problem, Tensors>& algorithm) const {
       return algorithm.isa <= usable_isa() && (algorithm.dtypes & only(problem.dtype)) != 0 &&
              algorithm.reject(problem) == nullptr;
@@ -68,8 +87,11 @@ const Algorithm<Problem, Tensors>& select(std::span<const Algorithm<Problem, Ten
     std::string reason_against(const Algorithm<Problem, Tensors>& algorithm) const {
       return cpu::reason_against(algorithm, problem);
     }
+    double seconds(const Algorithm<Problem, Tensors>& algorithm) const {
+      return estimated_seconds(algorithm, problem, threads);
+    }
   };
-  return select_algorithm(list, Judge{problem}, requested);
+  return select_algorithm(list, Judge{problem, threads}, requested);
 }
 
 }  // namespace fastconv::cpu

@@ -75,6 +75,7 @@ const Algorithm& select(std::span<const Algorithm* const> list,
       const char* reason = algorithm.reject(problem, tensors);
       return reason == nullptr ? std::string() : std::string(reason);
     }
+    double seconds(const Algorithm&) const { return kNoEstimate; }
   };
   return select_algorithm(list, Judge{problem, tensors, device}, requested);
 }

@@ -12,6 +12,7 @@ namespace fastconv {
 
 const torch::headeronly::DeviceType kBackendDevice = torch::headeronly::DeviceType::CUDA;
 const char* const kBackendName = "current GPU";
+const char* const kPrecisionSwitch = "cudnn";
 
 using torch::stable::accelerator::DeviceGuard;
 

@@ -61,7 +61,7 @@ FASTCONV_TEST(selection, environment_caps_the_instruction_set) {
 FASTCONV_TEST(selection, first_that_accepts_runs) {
   const Pool2dProblem p = two_by_two();
   const auto list = max_pool2d_forward_algorithms();
-  const auto& chosen = select(list, p, "");
+  const auto& chosen = select(list, p, 1, "");
   for (const auto* algorithm : list) {
     const std::string reason = reason_against(*algorithm, p);
     if (algorithm == &chosen) {
@@ -74,7 +74,7 @@ FASTCONV_TEST(selection, first_that_accepts_runs) {
 
 FASTCONV_TEST(selection, a_request_is_obeyed) {
   const Pool2dProblem p = two_by_two();
-  const auto& chosen = select(max_pool2d_forward_algorithms(), p,
+  const auto& chosen = select(max_pool2d_forward_algorithms(), p, 1,
                               "conv2d_fprop_reference,max_pool2d_forward_reference");
   check(chosen.name == std::string("max_pool2d_forward_reference"), chosen.name);
 }
@@ -83,7 +83,7 @@ FASTCONV_TEST(selection, a_request_that_cannot_be_met_says_why) {
   Pool2dProblem p = two_by_two();
   p.output.w = 2;
   const std::string message = message_of<std::runtime_error>(
-      [&] { select(max_pool2d_forward_algorithms(), p, "max_pool2d_forward_rows_scalar"); });
+      [&] { select(max_pool2d_forward_algorithms(), p, 1, "max_pool2d_forward_rows_scalar"); });
   check(message.find("max_pool2d_forward_rows_scalar") != std::string::npos, message);
   check(message.find("output rows are not contiguous") != std::string::npos, message);
 }

@@ -1,0 +1,51 @@
+#include <Python.h>
+// Python.h comes first, as it asks for.
+#include <string_view>
+
+#include "precision.h"
+
+namespace fastconv {
+namespace {
+
+class Gil {
+ public:
+  Gil() : state_(PyGILState_Ensure()) {}
+  ~Gil() { PyGILState_Release(state_); }
+  Gil(const Gil&) = delete;
+
+ private:
+  PyGILState_STATE state_;
+};
+
+Precision from_name(std::string_view name) {
+  for (Precision precision : {Precision::ieee, Precision::tf32, Precision::bf16}) {
+    if (name == name_of(precision)) return precision;
+  }
+  return Precision::none;
+}
+
+PyObject* find_getter() {
+  PyObject* const module = PyImport_ImportModule("torch._C");
+  if (module == nullptr) return nullptr;
+  PyObject* const getter = PyObject_GetAttrString(module, "_get_fp32_precision_getter");
+  Py_DECREF(module);
+  return getter;
+}
+
+}  // namespace
+
+Precision conv_fp32_precision(const char* backend) {
+  if (!Py_IsInitialized()) return Precision::none;
+  const Gil gil;
+  // Kept for the life of the process: the import alone costs as much as the question.
+  static PyObject* const getter = find_getter();
+  PyObject* const answer =
+      getter == nullptr ? nullptr : PyObject_CallFunction(getter, "ss", backend, "conv");
+  const char* const name = answer == nullptr ? nullptr : PyUnicode_AsUTF8(answer);
+  const Precision precision = name == nullptr ? Precision::none : from_name(name);
+  Py_XDECREF(answer);
+  PyErr_Clear();
+  return precision;
+}
+
+}  // namespace fastconv
