@@ -1,6 +1,7 @@
 // The operators' backend of _C: the algorithms of csrc/cpu on torch's intra-op pool.
 #include "backend.h"
 #include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/beside_padding.h"
 #include "cpu/max_pool2d/algorithms.h"
 #include "cpu_pool.h"
 #include "verbose.h"
@@ -46,7 +47,13 @@ cpu::Conv2dList conv2d_list(ConvDirection direction) {
 
 void run_conv2d(ConvDirection direction, const Conv2dProblem& problem, const Conv2dTensors& tensors,
                 std::string_view requested) {
-  run(conv2d_list(direction), problem, tensors, requested, multiply_adds(problem));
+  const double operations = multiply_adds(problem);
+  run(conv2d_list(direction), problem, tensors, requested, operations);
+  if (direction == ConvDirection::fprop) {
+    cpu::repair_fprop_beside_padding(problem, tensors, torch_pool(operations));
+  } else if (direction == ConvDirection::dgrad) {
+    cpu::repair_dgrad_beside_padding(problem, tensors, torch_pool(operations));
+  }
 }
 
 void run_max_pool2d(PoolDirection direction, const Pool2dProblem& problem,

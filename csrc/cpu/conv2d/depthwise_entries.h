@@ -54,13 +54,11 @@ struct Depthwise {
   static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
     gather(p, t, false, [&](const auto& kernel) { kernel.run(workspace, parallel); });
-    depthwise_redo_fprop(p, t, parallel);
   }
 
   static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
     gather(p, t, true, [&](const auto& kernel) { kernel.run(workspace, parallel); });
-    depthwise_redo_dgrad(p, t, parallel);
   }
 
   static void wgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,

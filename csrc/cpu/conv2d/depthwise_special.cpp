@@ -13,39 +13,6 @@ class Redo {
   Redo(const Conv2dProblem& problem, const Conv2dTensors& tensors)
       : p_(problem), t_(tensors), multiplier_(problem.K / problem.C) {}
 
-  void fprop(int64_t k) const {
-    if (weight_is(k, [](double x) { return std::isfinite(x); })) return;
-    const double start = t_.bias == nullptr ? 0.0 : Storage<T>::load(static_cast<T*>(bias())[k]);
-    for (int64_t n = 0; n < p_.N; ++n) {
-      for (int64_t i = 0; i < p_.P; ++i) {
-        for (int64_t j = 0; j < p_.Q; ++j) {
-          double sum = start;
-          for (int64_t r = 0; r < p_.R; ++r) {
-            for (int64_t s = 0; s < p_.S; ++s) {
-              if (in_plane(i, j, r, s))
-                sum += weight(k, r, s) * input(n, k / multiplier_, i, j, r, s);
-            }
-          }
-          put(t_.output, p_.output, n, k, i, j, sum);
-        }
-      }
-    }
-  }
-
-  void dgrad(int64_t c) const {
-    bool finite = true;
-    for (int64_t k = c * multiplier_; k < (c + 1) * multiplier_; ++k) {
-      finite = finite && weight_is(k, [](double x) { return std::isfinite(x); });
-    }
-    if (finite) return;
-    for (int64_t n = 0; n < p_.N; ++n) {
-      for (int64_t h = 0; h < p_.H; ++h) {
-        for (int64_t w = 0; w < p_.W; ++w)
-          put(t_.input, p_.input, n, c, h, w, dgrad_at(n, c, h, w));
-      }
-    }
-  }
-
   void wgrad(int64_t k) const {
     if (weight_is(k, [](double x) { return !std::isnan(x); })) return;
     for (int64_t r = 0; r < p_.R; ++r) {
@@ -54,8 +21,6 @@ class Redo {
   }
 
  private:
-  void* bias() const { return const_cast<void*>(t_.bias); }
-
   static double at(const void* base, const Strides4& s, int64_t n, int64_t c, int64_t h,
                    int64_t w) {
     return Storage<T>::load(static_cast<const T*>(base)[n * s.n + c * s.c + h * s.h + w * s.w]);
@@ -89,23 +54,6 @@ class Redo {
     return at(t_.input, p_.input, n, c, row(i, r), col(j, s));
   }
 
-  double dgrad_at(int64_t n, int64_t c, int64_t h, int64_t w) const {
-    double sum = 0;
-    for (int64_t r = 0; r < p_.R; ++r) {
-      const int64_t row = h + p_.pad.h - r * p_.dilation.h;
-      if (row < 0 || row % p_.stride.h != 0 || row / p_.stride.h >= p_.P) continue;
-      for (int64_t s = 0; s < p_.S; ++s) {
-        const int64_t col = w + p_.pad.w - s * p_.dilation.w;
-        if (col < 0 || col % p_.stride.w != 0 || col / p_.stride.w >= p_.Q) continue;
-        for (int64_t k = c * multiplier_; k < (c + 1) * multiplier_; ++k) {
-          sum += weight(k, r, s) *
-                 at(t_.output, p_.output, n, k, row / p_.stride.h, col / p_.stride.w);
-        }
-      }
-    }
-    return sum;
-  }
-
   double wgrad_at(int64_t k, int64_t r, int64_t s) const {
     double sum = 0;
     for (int64_t n = 0; n < p_.N; ++n) {
@@ -129,23 +77,6 @@ class Redo {
 };
 
 }  // namespace
-
-void depthwise_redo_fprop(const Conv2dProblem& problem, const Conv2dTensors& tensors,
-                          const Parallel& parallel) {
-  if (problem.dtype == DType::f64) return;
-  dispatch_dtype(problem.dtype, [&](auto tag) {
-    const Redo<typename decltype(tag)::type> redo(problem, tensors);
-    parallel.for_each(problem.K, [&](int64_t k) { redo.fprop(k); });
-  });
-}
-
-void depthwise_redo_dgrad(const Conv2dProblem& problem, const Conv2dTensors& tensors,
-                          const Parallel& parallel) {
-  dispatch_dtype(problem.dtype, [&](auto tag) {
-    const Redo<typename decltype(tag)::type> redo(problem, tensors);
-    parallel.for_each(problem.C, [&](int64_t c) { redo.dgrad(c); });
-  });
-}
 
 void depthwise_redo_wgrad(const Conv2dProblem& problem, const Conv2dTensors& tensors,
                           const Parallel& parallel) {

@@ -1,7 +1,7 @@
-// Infinities and NaNs beside padding. The fast kernels multiply padding out as zeros, and 0 * inf
-// is NaN; torch's kernels for float32, bfloat16 and float16 leave padding out of the sum. So where
-// something is not finite the elements in question are summed again here, one by one. For float64
-// torch multiplies the padding too, except in dgrad, which these functions follow.
+// NaNs in the gradient beside padding. The fast kernels multiply padding out as zeros; torch's
+// kernels leave it out of the sum, except for float64. So a depthwise wgrad in which there is a NaN
+// is summed again here, element by element: cheap, as a filter has few of them. What
+// beside_padding.h says of weights is the same for fprop and dgrad.
 #pragma once
 
 #include "cpu/conv2d/algorithms.h"
@@ -9,11 +9,6 @@
 
 namespace fastconv::cpu {
 
-// After a depthwise fprop or dgrad: redoes the planes whose weights are not all finite.
-void depthwise_redo_fprop(const Conv2dProblem& problem, const Conv2dTensors& tensors,
-                          const Parallel& parallel);
-void depthwise_redo_dgrad(const Conv2dProblem& problem, const Conv2dTensors& tensors,
-                          const Parallel& parallel);
 // After a depthwise wgrad: redoes the filters in which there is a NaN.
 void depthwise_redo_wgrad(const Conv2dProblem& problem, const Conv2dTensors& tensors,
                           const Parallel& parallel);
