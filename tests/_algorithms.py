@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 
@@ -50,3 +51,15 @@ def usable_algorithms(op: str, direction: str | None = None) -> list[fastconv.Al
         for a in fastconv.algorithms()
         if a.op == op and direction in (None, a.direction) and is_usable(a)
     ]
+
+
+@contextlib.contextmanager
+def fp32_precision(setting: str) -> Iterator[None]:
+    """torch's switch for float32 convolutions on the CPU, and back."""
+    switch: Any = torch.backends.mkldnn.conv
+    before = switch.fp32_precision
+    switch.fp32_precision = setting
+    try:
+        yield
+    finally:
+        switch.fp32_precision = before

@@ -1,5 +1,6 @@
 // Every convolution algorithm that this process may run against the reference, on integer data:
 // all sums are exact in float, so that any difference is an error.
+#include <cmath>
 #include <string>
 
 #include "cpu/conv2d/algorithms.h"
@@ -46,6 +47,11 @@ Case random_case(Random& random, DType dtype) {
     p.S = random.between(1, 4);
     p.stride = {random.between(1, 3), random.between(1, 3)};
     p.dilation = {random.between(1, 2), random.between(1, 2)};
+    if (random.one_in(4)) {  // Winograd's
+      p.groups = 1;
+      p.R = p.S = 3;
+      p.stride = p.dilation = {1, 1};
+    }
     p.pad = {random.between(0, 3), random.between(0, 3)};
     p.P = out_extent(p.H, p.R, p.stride.h, p.pad.h, random.between(0, 3), p.dilation.h);
     p.Q = out_extent(p.W, p.S, p.stride.w, p.pad.w, random.between(0, 3), p.dilation.w);
@@ -95,6 +101,26 @@ struct Operands {
   bool with_bias_;
 };
 
+// Winograd F(4x4) is not exact on integers, but tells each from the next: rounded to the integer
+// that it is within a thousandth of.
+void round_where_inexact(const Conv2dAlgorithm& algorithm, const TensorBlock& tensor) {
+  if (algorithm.error < 1e-6) return;
+  tensor.for_each<float>([](float& value) {
+    const float integer = std::nearbyint(value);
+    if (std::abs(value - integer) < 1e-3F) value = integer == 0 ? 0 : integer;
+  });
+}
+
+// run() with the weight packed beforehand, in exactly the bytes that the algorithm asks for.
+void run_packed(const Conv2dAlgorithm& algorithm, Conv2dProblem problem, Conv2dTensors tensors,
+                const cpu::Parallel& parallel) {
+  problem.weight_is_packed = true;
+  const Block packed(algorithm.packed_weight_bytes(problem), 0xff, true);
+  algorithm.pack_weight(problem, tensors, packed.data(), parallel);
+  tensors.packed_weight = packed.data();
+  run(algorithm, problem, tensors, parallel);
+}
+
 // Runs every algorithm of the list and compares the tensor that the direction writes, and the bytes
 // between its strides.
 void check_list(cpu::Conv2dList list, const Conv2dAlgorithm& reference,
@@ -111,6 +137,15 @@ void check_list(cpu::Conv2dList list, const Conv2dAlgorithm& reference,
         for (int count : {1, 3}) {
           const Operands actual = operands;
           run(*algorithm, c.problem, actual.tensors(), threads(count));
+          const bool packs = algorithm->packed_weight_bytes != nullptr &&
+                             algorithm->packed_weight_bytes(c.problem) != 0;
+          if (packs) {
+            const Operands again = operands;
+            run_packed(*algorithm, c.problem, again.tensors(), threads(count));
+            check((actual.*written).block() == (again.*written).block(),
+                  "packed weights: ", describe(algorithm->name, c.problem, count));
+          }
+          round_where_inexact(*algorithm, actual.*written);
           check_equal((actual.*written), (expected.*written), dtype,
                       describe(algorithm->name, c.problem, count));
         }

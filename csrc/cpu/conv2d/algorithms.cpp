@@ -16,6 +16,10 @@ constexpr const Conv2dAlgorithm* kFprop[] = {
 #endif
     &conv2d_fprop_depthwise_scalar,
 #if defined(__x86_64__)
+    &conv2d_fprop_winograd_f4_avx512,
+    &conv2d_fprop_winograd_f2_avx512,
+    &conv2d_fprop_winograd_f4_avx2,
+    &conv2d_fprop_winograd_f2_avx2,
     &conv2d_fprop_im2col_gemm_avx512,
     &conv2d_fprop_im2col_gemm_avx2,
 #endif
@@ -30,6 +34,10 @@ constexpr const Conv2dAlgorithm* kDgrad[] = {
 #endif
     &conv2d_dgrad_depthwise_scalar,
 #if defined(__x86_64__)
+    &conv2d_dgrad_winograd_f4_avx512,
+    &conv2d_dgrad_winograd_f2_avx512,
+    &conv2d_dgrad_winograd_f4_avx2,
+    &conv2d_dgrad_winograd_f2_avx2,
     &conv2d_dgrad_im2col_gemm_avx512,
     &conv2d_dgrad_im2col_gemm_avx2,
 #endif

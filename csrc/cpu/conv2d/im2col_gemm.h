@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/gather_gemm.h"
 #include "cpu/conv2d/weight_gradient_gemm.h"
 #include "cpu/conv2d/zero_fill.h"
@@ -75,17 +76,23 @@ struct Im2colGemm {
     });
   }
 
+  static double cost(const Conv2dProblem& p, int threads) {
+    return im2col_gemm_seconds(p, Target::kIsa, threads);
+  }
+
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
     return {{name, "conv2d", "fprop", Target::kIsa, kAllDTypes, kError, kGatherNote},
             takes_everything,
             fprop_workspace,
-            fprop};
+            fprop,
+            cost};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
     return {{name, "conv2d", "dgrad", Target::kIsa, kAllDTypes, kError, kGatherNote},
             takes_everything,
             dgrad_workspace,
-            dgrad};
+            dgrad,
+            cost};
   }
   static constexpr Conv2dAlgorithm wgrad_algorithm(const char* name) {
     return {{name, "conv2d", "wgrad", Target::kIsa, kAllDTypes, kError, kWgradNote},

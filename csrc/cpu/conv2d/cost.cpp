@@ -1,0 +1,69 @@
+#include "cpu/conv2d/cost.h"
+
+#include <algorithm>
+
+namespace fastconv::cpu {
+namespace {
+
+// Multiply-adds a second of one core in the middle of a large GEMM.
+double gemm_rate(Isa isa) {
+  switch (isa) {
+    case Isa::scalar:
+      return 2e9;
+    case Isa::avx2:
+      return 15e9;
+    default:
+      return 28e9;
+  }
+}
+
+// Bytes a second of one core.
+constexpr double kOuterCache = 9e9;     // transforms, and weights that stream by
+constexpr double kPackedPixels = 20e9;  // im2col while packing
+constexpr double kPackedWeights = 5e9;  // weights while packing
+constexpr double kTransformedWeights = 3e9;
+constexpr double kFreshMemory = 0.8e9;  // the same where the workspace is mapped anew each call
+constexpr double kLargestKeptByMalloc = 16e6;
+
+// Two threads take 1.9 times as much off an even load.
+double speed_up(int threads) { return 1 + 0.95 * (threads - 1); }
+
+double as_double(int64_t x) { return static_cast<double>(x); }
+
+}  // namespace
+
+double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool weight_is_packed,
+                        int threads) {
+  const int64_t lanes = isa == Isa::avx2 ? 8 : 16;
+  const double points = as_double((outputs + 2) * (outputs + 2));
+  const double tiles = as_double(conv.images) * as_double(ceil_div(conv.out_height, outputs)) *
+                       as_double(ceil_div(conv.out_width, outputs));
+  const double channels = as_double(round_up(conv.channels, lanes));
+  const double filters = as_double(round_up(conv.filters, lanes));
+  const double floats = sizeof(float);
+  // A tile of the GEMM has up to 14 rows; below 8 the panel's loads outweigh the products.
+  const double rows = std::max(tiles, std::min(2 * tiles, 8.0));
+  const double products = points * rows * channels * filters / gemm_rate(isa);
+  const double arrays = points * tiles * (channels + filters) * 2 * floats / kOuterCache;
+  const double weight = points * channels * filters * floats;
+  const double transform =
+      weight_is_packed
+          ? 0
+          : weight / (weight > kLargestKeptByMalloc ? kFreshMemory : kTransformedWeights);
+  constexpr double kStage = 5e-6;  // waking the threads
+  return (products + arrays + weight / kOuterCache + transform) / speed_up(threads) +
+         (threads > 1 ? 3 * kStage : 0);
+}
+
+double im2col_gemm_seconds(const Conv2dProblem& p, Isa isa, int threads) {
+  const double pixels = as_double(p.N) * as_double(p.P * p.Q);
+  const double depth = as_double(p.group_in_channels() * p.R * p.S);
+  const double filters = as_double(p.K);
+  const double products = pixels * depth * filters / gemm_rate(isa);
+  // Each side is packed once for every block of the other.
+  const double for_pixels = depth * pixels * std::max(filters / 256, 1.0) * sizeof(float);
+  const double for_weights = depth * filters * std::max(pixels / 256, 1.0) * sizeof(float);
+  return (products + for_pixels / kPackedPixels + for_weights / kPackedWeights) / speed_up(threads);
+}
+
+}  // namespace fastconv::cpu

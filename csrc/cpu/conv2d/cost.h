@@ -1,0 +1,18 @@
+// Models of time, by which the dispatcher ranks the algorithms that could do a problem. Seconds on
+// the machine that the rates were measured on (AVX-512 Xeon at 2.5 GHz, 1 MB of L2 a core): on
+// others only the ratios count.
+#pragma once
+
+#include "cpu/conv2d/winograd_plan.h"
+#include "cpu/isa.h"
+#include "problem.h"
+
+namespace fastconv::cpu {
+
+double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool weight_is_packed,
+                        int threads);
+
+// im2col + GEMM, for fprop and dgrad alike.
+double im2col_gemm_seconds(const Conv2dProblem& problem, Isa isa, int threads);
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,250 @@
+// Convolution by Winograd's minimal filtering, fused per block of tiles: transform the input, one
+// small GEMM for each point of the tile, transform the products back. To be included under an
+// instruction set's pragma, last.
+#pragma once
+
+#include <atomic>
+
+#include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/cost.h"
+#include "cpu/conv2d/winograd_plan.h"
+#include "cpu/conv2d/winograd_tiles.h"
+#include "cpu/conv2d/winograd_weight.h"
+#include "cpu/conv2d/worker_pool.h"
+#include "cpu/gemm/micro_kernel.h"
+#include "cpu/workspace.h"
+
+namespace fastconv::cpu {
+
+template <class Target, template <class> class Method>
+class Winograd {
+ public:
+  using Shape = GemmShape<Target::kIsa, float>;
+  using Tiles = WinogradTiles<Target, Method>;
+  static constexpr int kOutputs = Method<Target>::kOutputs;
+
+  Winograd(const WinogradConv& conv, int threads)
+      : conv_(conv),
+        plan_(winograd_plan(conv, kOutputs, Shape::kLanes, Shape::kTileColumns, Shape::kDepth,
+                            Shape::kTileRowStride)),
+        threads_(threads) {}
+
+  int64_t packed_bytes() const { return plan_.u_elements() * static_cast<int64_t>(sizeof(float)); }
+
+  void pack(const float* weight, float* u, const Parallel& parallel) const {
+    WinogradWeight<Target, Method>(conv_, plan_).transform(weight, u, parallel);
+  }
+
+  int64_t workspace(bool weight_is_packed) const {
+    Carver count(nullptr);
+    carve(count, weight_is_packed);
+    return count.bytes();
+  }
+
+  // packed is U, or null where it is to be made of weight. False where an output is not finite: y
+  // is then to be computed in another way.
+  bool run(const float* x, const float* weight, const float* packed, const float* bias, float* y,
+           std::byte* workspace, const Parallel& parallel) const {
+    Carver carver(workspace);
+    const Arrays arrays = carve(carver, packed != nullptr);
+    if (packed == nullptr) {
+      pack(weight, arrays.u, parallel);
+      packed = arrays.u;
+    }
+    std::atomic<bool> finite{true};
+    for (int64_t block = 0; block < plan_.blocks.parts && finite; ++block) {
+      const int64_t begin = plan_.blocks.begin(block), size = plan_.blocks.size(block);
+      const int64_t runs = count_runs(begin, size);
+      share(runs, ceil_div(conv_.channels, Shape::kLanes), begin, size, arrays, parallel,
+            [&](const Tiles& tiles, const TileRun& run, int64_t vector) {
+              tiles.transform_input(x, vector * Shape::kLanes, run, arrays.v);
+            });
+      multiply(arrays, packed, size, parallel);
+      share(runs, ceil_div(conv_.filters, Shape::kLanes), begin, size, arrays, parallel,
+            [&](const Tiles& tiles, const TileRun& run, int64_t vector) {
+              if (!tiles.transform_output(arrays.m, bias, vector * Shape::kLanes, run, y)) {
+                finite = false;
+              }
+            });
+    }
+    return finite;
+  }
+
+ private:
+  struct Arrays {
+    float *v, *m, *scratch, *u;
+  };
+
+  Arrays carve(Carver& carver, bool weight_is_packed) const {
+    Arrays arrays{};
+    arrays.v = carver.take<float>(plan_.v_elements());
+    arrays.m = carver.take<float>(plan_.m_elements());
+    arrays.scratch = carver.take<float>(Tiles::kScratchFloats * threads_);
+    if (!weight_is_packed) arrays.u = carver.take<float>(plan_.u_elements());
+    return arrays;
+  }
+
+  int64_t count_runs(int64_t begin, int64_t size) const {
+    int64_t runs = 0;
+    for_each_tile_run(plan_, begin, size, Tiles::kLongestRun, [&](const TileRun&) { ++runs; });
+    return runs;
+  }
+
+  // use(tiles, run, vector) for every run of tiles and vector of channels, over the threads. Runs
+  // are cut in contiguous shares, so that a thread finds each of its own in one walk.
+  template <class Use>
+  void share(int64_t runs, int64_t vectors, int64_t begin, int64_t size, const Arrays& arrays,
+             const Parallel& parallel, const Use& use) const {
+    const int64_t shares = worker_count(runs * vectors, threads_);
+    parallel.for_each(shares, [&](int64_t index) {
+      const EvenParts parts{runs * vectors, 1, shares};
+      const int64_t from = parts.begin(index), to = from + parts.size(index);
+      const Tiles tiles(conv_, plan_, arrays.scratch + index * Tiles::kScratchFloats);
+      int64_t at = 0;
+      for_each_tile_run(plan_, begin, size, Tiles::kLongestRun, [&](const TileRun& run) {
+        for (int64_t vector = 0; vector < vectors; ++vector, ++at) {
+          if (at >= from && at < to) use(tiles, run, vector);
+        }
+      });
+    });
+  }
+
+  // M[e] = V[e] * U[e], cut into points and, where those are few for the threads, panels.
+  void multiply(const Arrays& arrays, const float* u, int64_t tiles,
+                const Parallel& parallel) const {
+    const int64_t points = plan_.tile_points();
+    const int64_t wanted = threads_ == 1 ? 1 : ceil_div(4 * int64_t{threads_}, points);
+    const EvenParts columns{conv_.filters, plan_.panel,
+                            wanted < plan_.panels ? wanted : plan_.panels};
+    parallel.for_each(points * columns.parts, [&](int64_t task) {
+      const int64_t part = task % columns.parts;
+      multiply_point(arrays, u, task / columns.parts, tiles, columns.begin(part),
+                     columns.size(part));
+    });
+  }
+
+  void multiply_point(const Arrays& arrays, const float* u, int64_t e, int64_t tiles,
+                      int64_t first_filter, int64_t filters) const {
+    const auto heights = EvenParts::at_most(tiles, Shape::kTileRows, 1);
+    float* const m = arrays.m + e * plan_.block_tiles * plan_.m_stride;
+    for (int64_t channel = 0; channel < conv_.channels; channel += plan_.depth) {
+      const int64_t left = conv_.channels - channel;
+      const int64_t depth = left < plan_.depth ? left : plan_.depth;
+      const auto sums = EvenParts::at_most(depth, kLongestSum, 1);
+      const float* const block = u + plan_.u_point[e] + plan_.u_block(channel);
+      for (int64_t part = 0; part < heights.parts; ++part) {
+        const int64_t tile = heights.begin(part), height = heights.size(part);
+        const float* const a =
+            arrays.v + plan_.v_point[e] + plan_.v_channel(channel) + tile * plan_.row_stride;
+        for (int64_t j = first_filter; j < first_filter + filters; j += plan_.panel) {
+          const int64_t vectors_left = ceil_div(first_filter + filters - j, plan_.lanes);
+          const int64_t vectors =
+              vectors_left < Shape::kTileVectors ? vectors_left : int64_t{Shape::kTileVectors};
+          const auto kernel = kMicroKernels<Target, float>.at[height - 1][vectors - 1];
+          for (int64_t sum = 0; sum < sums.parts; ++sum) {
+            const int64_t from = sums.begin(sum);
+            kernel(sums.size(sum), a + from, block + j * depth + from * plan_.panel,
+                   m + tile * plan_.m_stride + j, plan_.m_stride, channel > 0 || sum > 0);
+          }
+        }
+      }
+    }
+  }
+
+  WinogradConv conv_;
+  WinogradPlan plan_;
+  int threads_;
+};
+
+// The entries of the lists. Elsewhere is the instruction set's direct algorithms, which compute
+// what comes out infinite or NaN here.
+template <class Target, template <class> class Method, class Elsewhere>
+struct WinogradAlgorithm {
+  using Kernel = Winograd<Target, Method>;
+  static constexpr bool kLarge = Kernel::kOutputs == 4;
+
+  static const char* reject(const Conv2dProblem& p) {
+    if (kLarge && p.precision == Precision::ieee) return "is less accurate than 'ieee' asks for";
+    return winograd_reject(p);
+  }
+
+  static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
+    const int64_t own = Kernel(winograd_fprop(p), threads).workspace(p.weight_is_packed);
+    const int64_t other = Elsewhere::fprop().workspace(unpacked(p), threads);
+    return own > other ? own : other;
+  }
+  static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
+    const int64_t own = Kernel(winograd_dgrad(p), threads).workspace(false);
+    const int64_t other = Elsewhere::dgrad().workspace(p, threads);
+    return own > other ? own : other;
+  }
+
+  static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    const auto* packed =
+        p.weight_is_packed ? reinterpret_cast<const float*>(t.packed_weight) : nullptr;
+    const bool done =
+        Kernel(winograd_fprop(p), parallel.threads())
+            .run(static_cast<const float*>(t.input), static_cast<const float*>(t.weight), packed,
+                 static_cast<const float*>(t.bias), static_cast<float*>(t.output), workspace,
+                 parallel);
+    if (!done) Elsewhere::fprop().run(unpacked(p), t, workspace, parallel);
+  }
+  static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    const bool done =
+        Kernel(winograd_dgrad(p), parallel.threads())
+            .run(static_cast<const float*>(t.output), static_cast<const float*>(t.weight), nullptr,
+                 nullptr, static_cast<float*>(t.input), workspace, parallel);
+    if (!done) Elsewhere::dgrad().run(p, t, workspace, parallel);
+  }
+
+  static int64_t packed_weight_bytes(const Conv2dProblem& p) {
+    return Kernel(winograd_fprop(p), 1).packed_bytes();
+  }
+  static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
+                          const Parallel& parallel) {
+    Kernel(winograd_fprop(p), parallel.threads())
+        .pack(static_cast<const float*>(t.weight), reinterpret_cast<float*>(packed), parallel);
+  }
+
+  static double fprop_cost(const Conv2dProblem& p, int threads) {
+    return winograd_seconds(winograd_fprop(p), Kernel::kOutputs, Target::kIsa, p.weight_is_packed,
+                            threads);
+  }
+  static double dgrad_cost(const Conv2dProblem& p, int threads) {
+    return winograd_seconds(winograd_dgrad(p), Kernel::kOutputs, Target::kIsa, false, threads);
+  }
+
+  static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
+    return {{name, "conv2d", "fprop", Target::kIsa, only(DType::f32), kError, kNote},
+            reject,
+            fprop_workspace,
+            fprop,
+            fprop_cost,
+            packed_weight_bytes,
+            pack_weight};
+  }
+  static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
+    return {{name, "conv2d", "dgrad", Target::kIsa, only(DType::f32), kError, kNote},
+            reject,
+            dgrad_workspace,
+            dgrad,
+            dgrad_cost};
+  }
+
+ private:
+  static Conv2dProblem unpacked(Conv2dProblem p) {
+    p.weight_is_packed = false;
+    return p;
+  }
+
+  static constexpr double kError = kLarge ? 2e-6 : 5e-7;
+  static constexpr const char* kNote =
+      kLarge ? "Winograd F(4x4, 3x3), a quarter of the products; workspace 1 to 16 MB beside the "
+               "transformed weight (4 times the weight)"
+             : "Winograd F(2x2, 3x3), 4/9 of the products; workspace 1 to 16 MB beside the "
+               "transformed weight (1.8 times the weight)";
+};
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,94 @@
+#include "cpu/conv2d/winograd_plan.h"
+
+#include <algorithm>
+
+namespace fastconv::cpu {
+namespace {
+
+// V and M of a block of tiles together. A small block stays in L2 from stage to stage (1 MB of it
+// here); a large one reads U less often, once a block. Measured: 64 and 128 channels want about
+// 1.2 MB, 256 half of U (4.7 MB), 512 more than 8 MB.
+constexpr int64_t kSmallestBlock = 1200 * 1024, kLargestBlock = 16 * 1024 * 1024;
+
+bool is_dense_enough(const Strides4& s, int64_t channels, int64_t columns) {
+  return s.w == 1 || columns == 1 || s.c == 1 || channels == 1;
+}
+
+}  // namespace
+
+WinogradConv winograd_fprop(const Conv2dProblem& p) {
+  return {p.N, p.C, p.K, p.H, p.W, p.P, p.Q, p.pad.h, p.pad.w, p.input, p.output, p.weight, 0};
+}
+
+WinogradConv winograd_dgrad(const Conv2dProblem& p) {
+  const Strides4 turned{p.weight.c, p.weight.n, -p.weight.h, -p.weight.w};
+  return {p.N,
+          p.K,
+          p.C,
+          p.P,
+          p.Q,
+          p.H,
+          p.W,
+          2 - p.pad.h,
+          2 - p.pad.w,
+          p.output,
+          p.input,
+          turned,
+          2 * p.weight.h + 2 * p.weight.w};
+}
+
+const char* winograd_reject(const Conv2dProblem& p) {
+  if (p.R != 3 || p.S != 3) return "is for 3x3 windows";
+  if (p.stride.h != 1 || p.stride.w != 1) return "is for stride 1";
+  if (p.dilation.h != 1 || p.dilation.w != 1) return "is for dilation 1";
+  if (p.groups != 1) return "is for one group";
+  if (!is_dense_enough(p.input, p.C, p.W) || !is_dense_enough(p.output, p.K, p.Q)) {
+    return "is for images whose columns or channels are contiguous";
+  }
+  // The counts of tiles and points then stay far from overflow.
+  constexpr int64_t kFarAway = int64_t{1} << 40;
+  if (p.pad.h > p.H + 2 || p.pad.w > p.W + 2 || p.P > kFarAway || p.Q > kFarAway) {
+    return "is for padding no larger than the image";
+  }
+  return nullptr;
+}
+
+WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
+                           int64_t depth, int64_t row_stride) {
+  WinogradPlan plan{};
+  plan.outputs = outputs;
+  plan.points = outputs + 2;
+  plan.tile_rows = ceil_div(conv.out_height, outputs);
+  plan.tile_columns = ceil_div(conv.out_width, outputs);
+  plan.images = conv.images;
+  plan.channels = conv.channels;
+  plan.filters = conv.filters;
+  plan.lanes = lanes;
+  plan.panel = panel;
+  plan.depth = depth;
+  plan.row_stride = row_stride;
+  plan.lane_channels = round_up(conv.channels, lanes);
+  plan.points_per_row = std::max<int64_t>(depth / std::max<int64_t>(plan.lane_channels, 1), 1);
+  plan.rows_per_point = std::max<int64_t>(ceil_div(conv.channels, depth), 1);
+  plan.panels = ceil_div(conv.filters, panel);
+  plan.m_stride = BlockOfC<float>::stride_for(conv.filters + lanes - 1);
+
+  constexpr int64_t kFloat = sizeof(float);
+  const int64_t floats_per_tile =
+      plan.row_groups() * row_stride + plan.tile_points() * plan.m_stride;
+  const int64_t bytes = std::clamp(plan.u_elements() * kFloat / 2, kSmallestBlock, kLargestBlock);
+  const int64_t most = std::max<int64_t>(bytes / kFloat / floats_per_tile, 1);
+  plan.blocks = EvenParts::at_most(plan.tiles(), most, 1);
+  plan.block_tiles = plan.blocks.largest();
+
+  const int64_t row = plan.block_tiles * row_stride;
+  for (int64_t e = 0; e < plan.tile_points(); ++e) {
+    plan.v_point[e] = plan.rows_per_point > 1 ? e * plan.rows_per_point * row
+                                              : e / plan.points_per_row * row +
+                                                    e % plan.points_per_row * plan.lane_channels;
+    plan.u_point[e] = e * conv.channels * plan.panels * panel;
+  }
+  return plan;
+}
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,99 @@
+// Winograd's transform of the weight: U[e] = G g G^T for every filter and channel, written as the
+// packed panels of B that the micro-kernel reads. To be included under an instruction set's pragma.
+#pragma once
+
+#include "cpu/conv2d/winograd_plan.h"
+#include "cpu/conv2d/winograd_transform.h"
+#include "cpu/parallel.h"
+
+namespace fastconv::cpu {
+
+template <class Target, template <class> class Method>
+class WinogradWeight {
+ public:
+  using Vector = typename Target::template Vector<float>;
+  using Type = typename Vector::Type;
+  using Transform = Method<Target>;
+  static constexpr int kLanes = Vector::kLanes;
+  static constexpr int kPoints = Transform::kPoints;
+  static constexpr int kTaps = 9;
+
+  WinogradWeight(const WinogradConv& conv, const WinogradPlan& plan) : conv_(conv), plan_(plan) {}
+
+  void transform(const float* weight, float* u, const Parallel& parallel) const {
+    const int64_t filter_blocks = plan_.panels * (plan_.panel / kLanes);
+    const int64_t channel_blocks = ceil_div(plan_.channels, kChannels);
+    parallel.for_each(filter_blocks * channel_blocks, [&](int64_t task) {
+      transform_block(weight + conv_.weight_offset, u, task % filter_blocks * kLanes,
+                      task / filter_blocks * kChannels);
+    });
+  }
+
+ private:
+  // Channels of one task: their taps fill 18 KB of L1 with AVX-512.
+  static constexpr int64_t kChannels = 32;
+
+  void transform_block(const float* weight, float* u, int64_t filter, int64_t channel) const {
+    alignas(64) float taps[kChannels * kTaps * kLanes];
+    const int64_t channels_left = plan_.channels - channel;
+    const int64_t channels = channels_left < kChannels ? channels_left : kChannels;
+    const int64_t filters_left = plan_.filters - filter;
+    const int64_t filters = filters_left < kLanes ? filters_left : int64_t{kLanes};
+    gather_taps(weight + filter * conv_.weight.n + channel * conv_.weight.c,
+                filters > 0 ? filters : 0, channels, taps);
+    for (int64_t c = 0; c < channels; ++c) {
+      transform_filter(taps + c * kTaps * kLanes, u, filter, channel + c);
+    }
+  }
+
+  // taps[channel][tap][lane] of `filters` lanes, the lanes past them zero.
+  void gather_taps(const float* from, int64_t filters, int64_t channels, float* taps) const {
+    const Strides4& s = conv_.weight;
+    if (filters == kLanes && s.n == 1) {
+      for (int64_t c = 0; c < channels; ++c) {
+        for (int t = 0; t < kTaps; ++t) {
+          const Type x = Vector::load_unaligned(from + c * s.c + t / 3 * s.h + t % 3 * s.w);
+          Vector::store(taps + (c * kTaps + t) * kLanes, x);
+        }
+      }
+    } else if (filters == kLanes && s.w == 1 && s.h == 3 && s.c == kTaps) {
+      // A filter's taps of all these channels are one run.
+      const int64_t run = channels * kTaps;
+      int64_t i = 0;
+      for (; i + kLanes <= run; i += kLanes) {
+        Vector::transpose(from + i, s.n, taps + i * kLanes, kLanes);
+      }
+      for (; i < run; ++i) gather_lane(from + i, filters, taps + i * kLanes);
+    } else {
+      for (int64_t c = 0; c < channels; ++c) {
+        for (int t = 0; t < kTaps; ++t) {
+          gather_lane(from + c * s.c + t / 3 * s.h + t % 3 * s.w, filters,
+                      taps + (c * kTaps + t) * kLanes);
+        }
+      }
+    }
+  }
+
+  void gather_lane(const float* from, int64_t filters, float* to) const {
+    for (int64_t l = 0; l < kLanes; ++l) to[l] = l < filters ? from[l * conv_.weight.n] : 0.0F;
+  }
+
+  void transform_filter(const float* taps, float* u, int64_t filter, int64_t channel) const {
+    Type g[kTaps], half[kPoints * 3], whole[kPoints * kPoints];
+    for (int t = 0; t < kTaps; ++t) g[t] = Vector::load(taps + t * kLanes);
+    for (int s = 0; s < 3; ++s) Transform::weight(g + s, half + s, 3, 3);
+    for (int i = 0; i < kPoints; ++i) Transform::weight(half + 3 * i, whole + kPoints * i, 1, 1);
+    const int64_t depth = plan_.depth, block = channel / depth * depth;
+    const int64_t left = plan_.channels - block, block_channels = left < depth ? left : depth;
+    const int64_t in_block =
+        (filter / plan_.panel * block_channels + channel % depth) * plan_.panel +
+        filter % plan_.panel;
+    float* const to = u + plan_.u_block(channel) + in_block;
+    for (int e = 0; e < kPoints * kPoints; ++e) Vector::store(to + plan_.u_point[e], whole[e]);
+  }
+
+  const WinogradConv& conv_;
+  const WinogradPlan& plan_;
+};
+
+}  // namespace fastconv::cpu
