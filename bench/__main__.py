@@ -29,6 +29,9 @@ def parse_arguments() -> argparse.Namespace:
         default="best",
         help="hold both sides to one memory format (default: each side's faster one)",
     )
+    parser.add_argument(
+        "--freeze", action="store_true", help="promise fastconv that the weights stay"
+    )
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
@@ -59,6 +62,7 @@ def main() -> int:
     screen.print(machine())
     table = comparison_table(
         f"fp32 {arguments.direction}, batch {arguments.batch}, threads {arguments.threads}"
+        + (", frozen" if arguments.freeze else "")
     )
     ratios: dict[str, list[float]] = defaultdict(list)
     for layer in track(chosen, console=screen, transient=True):
@@ -70,6 +74,7 @@ def main() -> int:
             arguments.direction,
             layouts=layouts,
             budget=arguments.seconds,
+            frozen=arguments.freeze,
         )
         comparison_row(table, f"{layer.network} {layer.name}", layer.module(), input, result)
         ratios[layer.kind].append(result.ratio)

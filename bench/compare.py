@@ -121,8 +121,11 @@ def compare(
     layouts: Sequence[Layout] = tuple(MEMORY_FORMATS),
     floor: float = FP32_ERROR,
     budget: float = 0.5,
+    frozen: bool = False,
 ) -> Comparison:
     """Check and time `module`, a plain torch layer or network, against its converted copy.
+
+    `frozen` promises fastconv that the weights stay (fastconv.freeze).
 
     Raises WrongResultError where fastconv's error against float64 exceeds the larger of `floor`
     and twice torch's own.
@@ -135,9 +138,10 @@ def compare(
     for layout in layouts:
         memory_format = MEMORY_FORMATS[layout]
         plain = copy.deepcopy(module).to(memory_format=memory_format)  # type: ignore[call-overload]
+        converted = fastconv.convert(plain)
         sides: dict[Side, torch.nn.Module] = {
             "torch": plain,
-            "fastconv": fastconv.convert(plain),
+            "fastconv": fastconv.freeze(converted) if frozen else converted,
         }
         for side, twin in sides.items():
             own_input = input.detach().clone(memory_format=memory_format)

@@ -36,6 +36,7 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
       "conv2d_packed(Tensor input, Tensor weight, Tensor? bias, Tensor packed, "
       "SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1) -> Tensor");
   m.def("conv2d_packed_algorithm(Tensor packed) -> str");
+  m.def("weight_fingerprint(Tensor weight) -> int");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
@@ -49,4 +50,5 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   m.impl("conv2d_pack_weight", TORCH_BOX(&fastconv::conv2d_pack_weight));
   m.impl("conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed));
   m.impl("conv2d_packed_algorithm", TORCH_BOX(&fastconv::conv2d_packed_algorithm));
+  m.impl("weight_fingerprint", TORCH_BOX(&fastconv::weight_fingerprint));
 }

@@ -1,11 +1,14 @@
 #include "packed_weight_op.h"
 
+#include <bit>
 #include <cstring>
 
 #include "backend.h"
+#include "checked.h"
 #include "conv2d_op.h"
 #include "cpu/conv2d/algorithms.h"
 #include "cpu_pool.h"
+#include "fingerprint.h"
 #include "message.h"
 #include "verbose.h"
 
@@ -116,6 +119,22 @@ Tensor conv2d_packed(const Tensor& input, const Tensor& weight, const std::optio
   // By its name: the algorithm that is right for the packed weight, or an error that says why not.
   run_conv2d(ConvDirection::fprop, fprop.problem, fprop.tensors, algorithm.name);
   return std::move(fprop.output);
+}
+
+int64_t weight_fingerprint(const Tensor& weight) {
+  require_dense(weight, "weight");
+  const Shape shape(weight);
+  int64_t last = 0;
+  for (size_t d = 0; d < shape.sizes.size(); ++d) {
+    last = checked_add(last, checked_mul(shape.sizes[d] - 1, shape.strides[d], "weight"), "weight");
+  }
+  const int64_t count = weight.numel();
+  require(count == 0 || last == count - 1, "Expected weight to be a tensor without gaps");
+  const DType dtype = require_dtype(weight, "weight_fingerprint");
+  const int64_t bytes = count * size_of(dtype);
+  // In the operations of a convolution a byte counts for about eight.
+  return std::bit_cast<int64_t>(fingerprint(static_cast<const std::byte*>(weight.const_data_ptr()),
+                                            bytes, torch_pool(static_cast<double>(bytes) / 8)));
 }
 
 std::string conv2d_packed_algorithm(const Tensor& packed) {

@@ -26,4 +26,7 @@ Tensor conv2d_packed(const Tensor& input, const Tensor& weight, const std::optio
 // The algorithm that made it.
 std::string conv2d_packed_algorithm(const Tensor& packed);
 
+// Of the content of a tensor without gaps, whatever the order of its dimensions.
+int64_t weight_fingerprint(const Tensor& weight);
+
 }  // namespace fastconv

@@ -21,6 +21,7 @@ from fastconv import (  # noqa: F401
 from fastconv._algorithms import Algorithm, algorithms, use_algorithm
 from fastconv._convert import convert, report, revert
 from fastconv._explain import explain
+from fastconv._freeze import freeze, unfreeze
 from fastconv._patch import patch
 from fastconv.functional import conv2d, max_pool2d
 
@@ -30,11 +31,13 @@ __all__ = [
     "conv2d",
     "convert",
     "explain",
+    "freeze",
     "functional",
     "max_pool2d",
     "nn",
     "patch",
     "report",
     "revert",
+    "unfreeze",
     "use_algorithm",
 ]

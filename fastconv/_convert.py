@@ -64,6 +64,7 @@ def _swap(
     for name, module in model.named_modules():
         replacement = classes.get(type(module))
         if replacement is not None and (filter is None or filter(name, module)):
+            module.__dict__.pop("_packed", None)
             module.__class__ = replacement
     return model
 

@@ -42,6 +42,8 @@ class Row:
     """What cannot compute it: the algorithm's name (or ``fastconv``) and the reason."""
     workspace_bytes: int = 0
     """Scratch memory during the call, with the present number of threads."""
+    packed_bytes: int = 0
+    """What the module keeps of this weight in the algorithm's own form."""
     estimated_seconds: dict[str, float] = field(default_factory=dict)
     """What the dispatcher thinks the algorithms take that have a model of their own time."""
 
@@ -60,6 +62,7 @@ class Explanation:
                 "problem",
                 "algorithm",
                 "workspace",
+                "packed",
                 "estimates",
                 "against the others",
             ),
@@ -70,6 +73,7 @@ class Explanation:
                     row.problem,
                     row.algorithm or "torch's own",
                     f"{row.workspace_bytes:,} B",
+                    f"{row.packed_bytes:,} B",
                     "; ".join(
                         f"{name}: {1e6 * seconds:,.0f} us"
                         for name, seconds in row.estimated_seconds.items()
@@ -199,7 +203,14 @@ def _by(sizes: Any) -> str:
     return "x".join(map(str, sizes))
 
 
-def _row(call: _Call, op: str, direction: str, problem: str, explanation: _C.Explanation) -> Row:
+def _row(
+    call: _Call,
+    op: str,
+    direction: str,
+    problem: str,
+    explanation: _C.Explanation,
+    packed_bytes: int = 0,
+) -> Row:
     opinions = {opinion.algorithm: opinion for opinion in explanation.opinions}
     chosen = opinions[explanation.chosen]
     rejected = {name: opinion.reason for name, opinion in opinions.items() if opinion.reason}
@@ -212,12 +223,34 @@ def _row(call: _Call, op: str, direction: str, problem: str, explanation: _C.Exp
         chosen.algorithm,
         rejected,
         chosen.workspace_bytes,
+        packed_bytes,
         seconds,
     )
 
 
 def _explain_conv2d(call: _Call, backward: bool) -> list[Row]:
-    input, weight, _, stride, padding, dilation, groups, requested = _with_defaults(call)
+    return _conv2d_rows(call, backward, *_with_defaults(call))
+
+
+def _explain_conv2d_packed(call: _Call, backward: bool) -> list[Row]:
+    input, weight, bias, packed, stride, padding, dilation, groups = _with_defaults(call)
+    parameters = (stride, padding, dilation, groups, _ops.conv2d_packed_algorithm(packed))
+    return _conv2d_rows(call, backward, input, weight, bias, *parameters, packed.numel())
+
+
+def _conv2d_rows(
+    call: _Call,
+    backward: bool,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    requested: str,
+    packed_bytes: int = 0,
+) -> list[Row]:
     problem = f"{_by(input.shape)} * {_by(weight.shape)}"
     details = {"stride": stride, "padding": padding, "dilation": dilation}
     for name, value in details.items():
@@ -243,8 +276,10 @@ def _explain_conv2d(call: _Call, backward: bool) -> list[Row]:
             threads=torch.get_num_threads(),
             requested=requested,
             precision=torch._C._get_fp32_precision_getter("mkldnn", "conv"),
+            weight_is_packed=packed_bytes > 0 and direction == "fprop",
         )
-        rows.append(_row(call, "conv2d", direction, problem, explanation))
+        kept = packed_bytes if direction == "fprop" else 0
+        rows.append(_row(call, "conv2d", direction, problem, explanation, kept))
     return rows
 
 
@@ -299,6 +334,7 @@ def _torch_row(call: _Call, op: str, problem: str, input: Tensor) -> Row:
 
 _EXPLAINERS: dict[Any, Callable[[_Call, bool], list[Row]]] = {
     _ops.conv2d: _explain_conv2d,
+    _ops.conv2d_packed: _explain_conv2d_packed,
     _ops.max_pool2d: _explain_max_pool2d,
     _ops.max_pool2d_with_indices: _explain_max_pool2d,
     torch.ops.aten.convolution.default: _explain_torch_convolution,

@@ -73,6 +73,20 @@ def _conv2d(
     return _empty(input, size, channels_last)
 
 
+@_ops.register_fake("conv2d_packed")
+def _conv2d_packed(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    packed: Tensor,
+    stride: Any = (1, 1),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    return _conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
 def _check_grad_output(grad_output: Tensor, expected: list[int]) -> None:
     check(
         list(grad_output.shape) == expected,

@@ -24,7 +24,7 @@ def _transposed(shape: Shape) -> list[int]:
     return [channels, batch, *plane]
 
 
-@register_flop_formula(torch.ops.fastconv.conv2d)
+@register_flop_formula([torch.ops.fastconv.conv2d, torch.ops.fastconv.conv2d_packed])
 def _conv2d(input: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
     return conv_flop_count(_batched(input), list(weight), _batched(out_shape))
 

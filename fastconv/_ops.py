@@ -38,6 +38,7 @@ __all__ = [
     "register_fake",
     "register_kernel",
     "register_vmap",
+    "weight_fingerprint",
 ]
 
 # Overloads, not packets: a packet resolves its overload again at every call, about 1 us.
@@ -48,6 +49,7 @@ conv2d_grad_bias: Any = torch.ops.fastconv.conv2d_grad_bias.default
 conv2d_pack_weight: Any = torch.ops.fastconv.conv2d_pack_weight.default
 conv2d_packed: Any = torch.ops.fastconv.conv2d_packed.default
 conv2d_packed_algorithm: Any = torch.ops.fastconv.conv2d_packed_algorithm.default
+weight_fingerprint: Any = torch.ops.fastconv.weight_fingerprint.default
 max_pool2d: Any = torch.ops.fastconv.max_pool2d.default
 max_pool2d_with_indices: Any = torch.ops.fastconv.max_pool2d_with_indices.default
 max_pool2d_backward: Any = torch.ops.fastconv.max_pool2d_backward.default

@@ -26,6 +26,7 @@ from fastconv._algorithms import requested_algorithms
 from fastconv._autograd_conv2d import Conv2dFunction, call_conv2d
 from fastconv._autograd_function import BelowAutograd
 from fastconv._autograd_max_pool2d import MaxPool2dFunction, call_max_pool2d
+from fastconv._packed import SMALLEST_KEPT, PackedWeights
 
 __all__ = ["conv2d", "max_pool2d", "max_pool2d_with_indices"]
 
@@ -179,6 +180,58 @@ def conv2d(
     else:
         with BelowAutograd():
             output = call_conv2d(*args)
+    return output
+
+
+def keeps_weights(input: Any, weight: Any, bias: Any) -> bool:
+    """May a module call :func:`conv2d_keeping_weight` with these?"""
+    return (
+        not torch.compiler.is_compiling()
+        and type(weight) is torch.nn.Parameter
+        and weight.numel() >= SMALLEST_KEPT
+        and not has_torch_function_variadic(input, weight, bias)
+        and _is_ours(input)
+        and _is_ours(weight)
+        and weight.is_cpu
+        and input.is_cpu
+        and input.dtype is weight.dtype
+        and (bias is None or (_is_ours(bias) and bias.dtype is weight.dtype))
+        and not requested_algorithms()
+        and _is_plain_eager()
+        and not (
+            torch.is_grad_enabled()
+            and (
+                input.requires_grad
+                or weight.requires_grad
+                or (bias is not None and bias.requires_grad)
+            )
+        )
+    )
+
+
+def conv2d_keeping_weight(
+    packed: PackedWeights,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Tensor:
+    """:func:`conv2d` by a module that keeps its weight in `packed`; for what keeps_weights()."""
+    output: Tensor
+    try:
+        step, spacing = _as_pair(stride), _as_pair(dilation)
+        window = _as_padding(padding, weight, step, spacing)
+    except _NotAnInt:
+        return conv2d(input, weight, bias, stride, padding, dilation, groups)
+    with BelowAutograd():
+        blob = packed.find(input, weight, step, window, spacing, groups)
+        if blob is not None:
+            output = _ops.conv2d_packed(input, weight, bias, blob, step, window, spacing, groups)
+        else:
+            output = call_conv2d(input, weight, bias, step, window, spacing, groups, "")
     return output
 
 

@@ -6,18 +6,25 @@ does with the parent (hooks, parametrizations, pickling, quantization configs) i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from fastconv.functional import conv2d, max_pool2d
+from fastconv._packed import PackedWeights
+from fastconv.functional import conv2d, conv2d_keeping_weight, keeps_weights, max_pool2d
 
 __all__ = ["Conv2d", "LazyConv2d", "MaxPool2d"]
 
 
 class Conv2d(torch.nn.Conv2d):
-    """:class:`torch.nn.Conv2d` computed by :func:`fastconv.conv2d`, every padding_mode included."""
+    """:class:`torch.nn.Conv2d` computed by :func:`fastconv.conv2d`, every padding_mode included.
+
+    Where nothing records gradients it keeps its weight packed between calls, if that pays after the
+    check that the weight is still the same (:func:`fastconv.freeze` leaves the check out).
+    """
+
+    _packed: PackedWeights | None = None
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding = self.padding
@@ -25,6 +32,19 @@ class Conv2d(torch.nn.Conv2d):
             reach = self._reversed_padding_repeated_twice
             input = torch.nn.functional.pad(input, reach, mode=self.padding_mode)
             padding = (0, 0)
+        if keeps_weights(input, weight, bias) and self._parameters.get("weight") is weight:
+            if self._packed is None:
+                self.__dict__["_packed"] = PackedWeights()
+            return conv2d_keeping_weight(
+                cast(PackedWeights, self._packed),
+                input,
+                weight,
+                bias,
+                self.stride,
+                padding,
+                self.dilation,
+                self.groups,
+            )
         return conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
