@@ -16,6 +16,9 @@ constexpr const Conv2dAlgorithm* kFprop[] = {
 #endif
     &conv2d_fprop_depthwise_scalar,
 #if defined(__x86_64__)
+    &conv2d_fprop_amx_bf16x1,
+    &conv2d_fprop_amx_bf16x3,
+    &conv2d_fprop_amx_bf16x6,
     &conv2d_fprop_winograd_f4_avx512,
     &conv2d_fprop_winograd_f2_avx512,
     &conv2d_fprop_winograd_f4_avx2,
@@ -34,6 +37,9 @@ constexpr const Conv2dAlgorithm* kDgrad[] = {
 #endif
     &conv2d_dgrad_depthwise_scalar,
 #if defined(__x86_64__)
+    &conv2d_dgrad_amx_bf16x1,
+    &conv2d_dgrad_amx_bf16x3,
+    &conv2d_dgrad_amx_bf16x6,
     &conv2d_dgrad_winograd_f4_avx512,
     &conv2d_dgrad_winograd_f2_avx512,
     &conv2d_dgrad_winograd_f4_avx2,
@@ -52,6 +58,9 @@ constexpr const Conv2dAlgorithm* kWgrad[] = {
 #endif
     &conv2d_wgrad_depthwise_scalar,
 #if defined(__x86_64__)
+    &conv2d_wgrad_amx_bf16x1,
+    &conv2d_wgrad_amx_bf16x3,
+    &conv2d_wgrad_amx_bf16x6,
     &conv2d_wgrad_im2col_gemm_avx512,
     &conv2d_wgrad_im2col_gemm_avx2,
 #endif

@@ -1,0 +1,90 @@
+// As csrc/cpu/conv2d/amx_convolution.cpp, with other tiles.
+#include "emulated_amx.h"
+
+#if defined(__x86_64__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <immintrin.h>
+
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <type_traits>
+
+#include "cpu/amx/blocking.h"
+#include "cpu/conv2d/entries.h"
+#include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/partition.h"
+#include "cpu/conv2d/pixel_plan.h"
+#include "cpu/conv2d/weight_gradient.h"
+#include "cpu/conv2d/worker_pool.h"
+#include "cpu/conv2d/zero_fill.h"
+#include "cpu/dispatch_dtype.h"
+#include "cpu/workspace.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,avx2")
+#include "cpu/conv2d/amx_convolution.h"
+#include "emulated_tiles.h"
+
+namespace fastconv::test {
+namespace {
+
+using cpu::AmxConvolution;
+using cpu::Conv2dAlgorithm;
+
+using X1 = AmxConvolution<EmulatedTiles, 1>;
+using X3 = AmxConvolution<EmulatedTiles, 2>;
+using X6 = AmxConvolution<EmulatedTiles, 3>;
+
+constexpr Conv2dAlgorithm kFpropX1 = X1::fprop_algorithm("emulated fprop_amx_bf16x1");
+constexpr Conv2dAlgorithm kFpropX3 = X3::fprop_algorithm("emulated fprop_amx_bf16x3");
+constexpr Conv2dAlgorithm kFpropX6 = X6::fprop_algorithm("emulated fprop_amx_bf16x6");
+constexpr Conv2dAlgorithm kDgradX1 = X1::dgrad_algorithm("emulated dgrad_amx_bf16x1");
+constexpr Conv2dAlgorithm kDgradX3 = X3::dgrad_algorithm("emulated dgrad_amx_bf16x3");
+constexpr Conv2dAlgorithm kDgradX6 = X6::dgrad_algorithm("emulated dgrad_amx_bf16x6");
+constexpr Conv2dAlgorithm kWgradX1 = X1::wgrad_algorithm("emulated wgrad_amx_bf16x1");
+constexpr Conv2dAlgorithm kWgradX3 = X3::wgrad_algorithm("emulated wgrad_amx_bf16x3");
+constexpr Conv2dAlgorithm kWgradX6 = X6::wgrad_algorithm("emulated wgrad_amx_bf16x6");
+
+constexpr const Conv2dAlgorithm* kFprop[] = {&kFpropX1, &kFpropX3, &kFpropX6};
+constexpr const Conv2dAlgorithm* kDgrad[] = {&kDgradX1, &kDgradX3, &kDgradX6};
+constexpr const Conv2dAlgorithm* kWgrad[] = {&kWgradX1, &kWgradX3, &kWgradX6};
+
+}  // namespace
+
+void emulated_tile_product(float* c, const uint16_t* a, const uint16_t* b) {
+  EmulatedTiles::configure();
+  EmulatedTiles::load<0>(c, 64);
+  EmulatedTiles::load<1>(a, 64);
+  EmulatedTiles::load<2>(b, 64);
+  EmulatedTiles::multiply_add<0, 1, 2>();
+  EmulatedTiles::store<0>(c, 64);
+  EmulatedTiles::release();
+}
+
+}  // namespace fastconv::test
+#pragma GCC pop_options
+
+namespace fastconv::test {
+
+cpu::Conv2dList emulated_amx_fprop() { return kFprop; }
+cpu::Conv2dList emulated_amx_dgrad() { return kDgrad; }
+cpu::Conv2dList emulated_amx_wgrad() { return kWgrad; }
+
+}  // namespace fastconv::test
+
+#else
+
+namespace fastconv::test {
+
+cpu::Conv2dList emulated_amx_fprop() { return {}; }
+cpu::Conv2dList emulated_amx_dgrad() { return {}; }
+cpu::Conv2dList emulated_amx_wgrad() { return {}; }
+
+}  // namespace fastconv::test
+#endif  // __x86_64__

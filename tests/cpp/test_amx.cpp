@@ -1,0 +1,315 @@
+// The AMX convolutions, on emulated tiles, where the CPU has AVX-512 to pack with.
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "conv2d_cases.h"
+#include "cpu/conv2d/entries.h"
+#include "emulated_amx.h"
+
+using namespace fastconv;
+using namespace fastconv::test;
+using fastconv::cpu::Conv2dAlgorithm;
+
+namespace {
+
+struct Direction {
+  cpu::Conv2dList list;
+  const Conv2dAlgorithm& reference;
+  TensorBlock Operands::* written;
+};
+
+std::vector<Direction> directions() {
+  return {{emulated_amx_fprop(), cpu::conv2d_fprop_reference, &Operands::output},
+          {emulated_amx_dgrad(), cpu::conv2d_dgrad_reference, &Operands::input},
+          {emulated_amx_wgrad(), cpu::conv2d_wgrad_reference, &Operands::weight}};
+}
+
+// Large enough for more than one block of the reduction and of C, and edges of tiles on all sides.
+Conv2dProblem large_problem(Layout layout, Random& random) {
+  Conv2dProblem p{};
+  p.dtype = DType::f32;
+  p.precision = Precision::bf16;  // admits all three algorithms
+  p.N = 2;
+  p.C = 70;
+  p.K = 45;
+  p.groups = 1;
+  p.H = p.P = 15;
+  p.W = p.Q = 17;
+  p.R = p.S = 3;
+  p.stride = p.dilation = p.pad = {1, 1};
+  p.input = strides_of(layout, {p.N, p.C, p.H, p.W}, random);
+  p.weight = strides_of(layout, {p.K, p.C, p.R, p.S}, random);
+  p.output = strides_of(layout, {p.N, p.K, p.P, p.Q}, random);
+  return p;
+}
+
+// 4608 products to a sum of fprop.
+Conv2dProblem deep_problem(Random& random) {
+  Conv2dProblem p = large_problem(Layout::nchw, random);
+  p.N = 1;
+  p.C = 512;
+  p.K = 20;
+  p.H = p.W = p.P = p.Q = 7;
+  p.input = strides_of(Layout::nchw, {p.N, p.C, p.H, p.W}, random);
+  p.weight = strides_of(Layout::nchw, {p.K, p.C, p.R, p.S}, random);
+  p.output = strides_of(Layout::nchw, {p.N, p.K, p.P, p.Q}, random);
+  return p;
+}
+
+// float operands given as double, for the reference in double.
+template <class Source>
+void widen_to_double(const TensorBlock& from, const TensorBlock& to) {
+  std::vector<double> values;
+  from.for_each<Source>([&](Source& x) { values.push_back(cpu::Storage<Source>::load(x)); });
+  size_t at = 0;
+  to.for_each<double>([&](double& x) { x = values[at++]; });
+}
+
+// ||actual - expected|| / ||expected|| with the sums of `reference` in double.
+double error_of(const Conv2dAlgorithm& algorithm, const Direction& direction,
+                const Conv2dProblem& problem, const Operands& operands) {
+  Conv2dProblem exact = problem;
+  exact.dtype = DType::f64;
+  Random unused(0);
+  const Operands wide({exact, false}, unused);
+  cpu::dispatch_dtype(problem.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (auto tensor : {&Operands::input, &Operands::weight, &Operands::output}) {
+      widen_to_double<T>(operands.*tensor, wide.*tensor);
+    }
+  });
+  run(direction.reference, exact, wide.tensors(), threads(1));
+  const Operands actual = operands;
+  run(algorithm, problem, actual.tensors(), threads(1));
+  std::vector<double> expected;
+  (wide.*direction.written).for_each<double>([&](double& x) { expected.push_back(x); });
+  double difference = 0, norm = 0;
+  size_t at = 0;
+  cpu::dispatch_dtype(problem.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    (actual.*direction.written).template for_each<T>([&](T& x) {
+      const double off = static_cast<double>(cpu::Storage<T>::load(x)) - expected[at];
+      difference += off * off;
+      norm += expected[at] * expected[at];
+      ++at;
+    });
+  });
+  return std::sqrt(difference / norm);
+}
+
+// Uniform in (-1, 1) with all 24 bits of a float.
+float fraction(Random& random) {
+  return static_cast<float>(random.between(-(1 << 24), 1 << 24)) * 0x1p-24f;
+}
+
+void fill_fractions(const Operands& operands, DType dtype, float input_scale, float weight_scale,
+                    float output_scale, Random& random) {
+  fill(operands.input, dtype, [&] { return fraction(random) * input_scale; });
+  fill(operands.weight, dtype, [&] { return fraction(random) * weight_scale; });
+  fill(operands.output, dtype, [&] { return fraction(random) * output_scale; });
+}
+
+}  // namespace
+
+FASTCONV_TEST(amx, tile_product_by_hand) {
+  if (emulated_amx_fprop().empty()) return;
+  const auto bits = [](float x) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16); };
+  struct Products {
+    float c, expected;
+    float a0, b0, a1, b1;
+  };
+  const float tiny = 0x1p-126f, denormal = 0x1p-127f;
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const Products& p :
+       {Products{1, 1 + 6 + 20, 2, 3, 4, 5},
+        // 1 + 2^-24 is a tie and goes to even; half as much again does not.
+        Products{1, 1, 0x1p-12f, 0x1p-12f, 0, 0},
+        Products{1, 1 + 0x1p-23f, 0x1p-12f, 0x1p-12f, 0x1p-13f, 0x1p-12f},
+        // The pair is summed before C is touched: 2^-25 + 2^-25 is lost on 1 once and not twice.
+        Products{1 + 0x1p-23f, 1 + 0x1p-22f, 0x1p-12f, 0x1p-13f, 0x1p-12f, 0x1p-13f},
+        // No denormals: neither taken, nor made, nor kept in C.
+        Products{0, 0, denormal, 1, 0, 0}, Products{0, 0, tiny, 0.5f, 0, 0},
+        Products{denormal, 0, 0, 0, 0, 0}, Products{0, tiny, tiny, 1, 0, 0},
+        Products{0, infinity, 0x1p100f, 0x1p100f, 1, 1}}) {
+    float c[256] = {};
+    uint16_t a[512] = {}, b[512] = {};
+    constexpr int m = 3, n = 5, k = 7;
+    c[m * 16 + n] = p.c;
+    a[m * 32 + 2 * k] = bits(p.a0);
+    a[m * 32 + 2 * k + 1] = bits(p.a1);
+    b[k * 32 + 2 * n] = bits(p.b0);
+    b[k * 32 + 2 * n + 1] = bits(p.b1);
+    emulated_tile_product(c, a, b);
+    check(c[m * 16 + n] == p.expected, "the product of ", p.a0, " ", p.b0, " and ", p.a1, " ", p.b1,
+          " on ", p.c, " is ", c[m * 16 + n]);
+  }
+}
+
+FASTCONV_TEST(amx, integers) {
+  for (const Direction& d : directions()) {
+    for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      Random random(11 + static_cast<uint64_t>(dtype));
+      for (int i = 0; i < 60; ++i) {
+        Case c = random_case(random, dtype);
+        c.problem.precision = Precision::bf16;
+        const Operands operands(c, random);
+        const Operands expected = operands;
+        run(d.reference, c.problem, expected.tensors(), threads(1));
+        for (const Conv2dAlgorithm* algorithm : d.list) {
+          if (!reason_against(*algorithm, c.problem).empty()) continue;
+          for (int count : {1, 3}) {
+            const Operands actual = operands;
+            run(*algorithm, c.problem, actual.tensors(), threads(count));
+            check_equal(actual.*d.written, expected.*d.written, dtype,
+                        describe(algorithm->name, c.problem, count));
+          }
+        }
+      }
+    }
+  }
+}
+
+FASTCONV_TEST(amx, error_within_what_is_stated) {
+  Random random(21);
+  const Conv2dProblem problems[] = {large_problem(Layout::nchw, random),
+                                    large_problem(Layout::nhwc, random), deep_problem(random)};
+  for (const Direction& d : directions()) {
+    for (const Conv2dProblem& p : problems) {
+      for (const Conv2dAlgorithm* algorithm : d.list) {
+        if (!reason_against(*algorithm, p).empty()) continue;
+        const Operands operands({p, false}, random);
+        fill_fractions(operands, p.dtype, 1, 1, 1, random);
+        const double error = error_of(*algorithm, d, p, operands);
+        const std::string what = describe(algorithm->name, p, 1);
+        check(error <= algorithm->error, what, ": error ", error);
+        // And no better than the terms allow: a problem that went to the vector units would show.
+        check(algorithm->error < 1e-6 || error > algorithm->error / 100, what, ": error ", error,
+              " is too good for its terms");
+      }
+    }
+  }
+}
+
+FASTCONV_TEST(amx, sixteen_bit_floats_round_once) {
+  Random random(22);
+  for (const Direction& d : directions()) {
+    for (DType dtype : {DType::bf16, DType::f16}) {
+      Conv2dProblem p = large_problem(Layout::nchw, random);
+      p.dtype = dtype;
+      for (const Conv2dAlgorithm* algorithm : d.list) {
+        if (!reason_against(*algorithm, p).empty()) continue;
+        const Operands operands({p, false}, random);
+        fill_fractions(operands, dtype, 1, 1, 1, random);
+        const double error = error_of(*algorithm, d, p, operands);
+        const double rounding = dtype == DType::bf16 ? 0x1p-9 : 0x1p-12;
+        check(error <= rounding, algorithm->name, ", ", name_of(dtype), ": error ", error);
+      }
+    }
+  }
+}
+
+// Scales at which terms are flushed, products are, and products overflow.
+FASTCONV_TEST(amx, tiny_and_huge_numbers) {
+  Random random(23);
+  struct Scales {
+    float input, weight, output;
+  };
+  for (const Direction& d : directions()) {
+    const Conv2dProblem p = large_problem(Layout::nchw, random);
+    for (const Scales& s :
+         {Scales{0x1p-105f, 1, 1}, Scales{1, 0x1p-105f, 1}, Scales{1, 1, 0x1p-105f},
+          Scales{0x1p-60f, 0x1p-50f, 0x1p-50f}, Scales{0x1p-90f, 0x1p-2f, 0x1p-2f},
+          Scales{0x1p100f, 0x1p10f, 0x1p10f}, Scales{0x1p100f, 0x1p20f, 0x1p20f},
+          Scales{0x1p60f, 0x1p50f, 0x1p50f}}) {
+      for (const Conv2dAlgorithm* algorithm : d.list) {
+        if (!reason_against(*algorithm, p).empty()) continue;
+        const Operands operands({p, false}, random);
+        fill_fractions(operands, p.dtype, s.input, s.weight, s.output, random);
+        const double error = error_of(*algorithm, d, p, operands);
+        check(error <= algorithm->error, algorithm->name, " at scales ", s.input, " ", s.weight,
+              " ", s.output, ": error ", error);
+      }
+    }
+  }
+}
+
+// Infinities, NaNs, numbers that round to infinity as bfloat16 and sums that overflow: what the
+// vector units make of them, bit for bit but for the payloads of NaNs.
+FASTCONV_TEST(amx, special_values) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const Conv2dAlgorithm* const vector_units[] = {&cpu::conv2d_fprop_im2col_gemm_avx512,
+                                                 &cpu::conv2d_dgrad_im2col_gemm_avx512,
+                                                 &cpu::conv2d_wgrad_im2col_gemm_avx512};
+  Random random(24);
+  size_t direction = 0;
+  for (const Direction& d : directions()) {
+    const Conv2dAlgorithm& vectors = *vector_units[direction++];
+    for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      for (float special : {kInfinity, -kInfinity, std::nanf(""), 3.4e38f, 3e38f}) {
+        for (auto where : {&Operands::input, &Operands::weight, &Operands::output}) {
+          Conv2dProblem p = large_problem(Layout::nchw, random);
+          p.dtype = dtype;
+          const Operands operands({p, false}, random);
+          fill_fractions(operands, dtype, 1, 8, 8, random);
+          int64_t at = random.between(0, 5000);
+          cpu::dispatch_dtype(dtype, [&](auto tag) {
+            using T = typename decltype(tag)::type;
+            (operands.*where).template for_each<T>([&](T& x) {
+              using Accumulator = typename cpu::Storage<T>::Accumulator;
+              if (at-- == 0) x = cpu::Storage<T>::store(static_cast<Accumulator>(special));
+            });
+          });
+          if (where == d.written) continue;
+          for (const Conv2dAlgorithm* algorithm : d.list) {
+            if (!reason_against(*algorithm, p).empty()) continue;
+            const Operands expected = operands, actual = operands;
+            run(vectors, p, expected.tensors(), threads(1));
+            run(*algorithm, p, actual.tensors(), threads(1));
+            check_equal(actual.*d.written, expected.*d.written, dtype,
+                        describe(algorithm->name, p, 1) + " with a " + std::to_string(special));
+          }
+        }
+      }
+    }
+  }
+}
+
+FASTCONV_TEST(amx, same_bits_at_every_thread_count) {
+  Random random(25);
+  for (const Direction& d : directions()) {
+    const Conv2dProblem p = large_problem(Layout::nhwc, random);
+    for (const Conv2dAlgorithm* algorithm : d.list) {
+      if (!reason_against(*algorithm, p).empty()) continue;
+      const Operands one({p, true}, random);
+      fill_fractions(one, p.dtype, 1, 1, 1, random);
+      for (int count : {2, 3}) {
+        const Operands many = one;
+        const Operands first = one;
+        run(*algorithm, p, first.tensors(), threads(1));
+        run(*algorithm, p, many.tensors(), threads(count));
+        check_equal(many.*d.written, first.*d.written, p.dtype,
+                    describe(algorithm->name, p, count));
+      }
+    }
+  }
+}
+
+FASTCONV_TEST(amx, precision_decides_how_many_products) {
+  Random random(26);
+  Conv2dProblem p = large_problem(Layout::nchw, random);
+  const auto accepted = [&](Precision precision) {
+    p.precision = precision;
+    int count = 0;
+    for (const Conv2dAlgorithm* algorithm : emulated_amx_fprop()) {
+      count += algorithm->reject(p) == nullptr;
+    }
+    return count;
+  };
+  if (emulated_amx_fprop().empty()) return;
+  check(accepted(Precision::none) == 1, "none takes six products alone");
+  check(accepted(Precision::ieee) == 1, "ieee takes six products alone");
+  check(accepted(Precision::tf32) == 2, "tf32 takes three or six");
+  check(accepted(Precision::bf16) == 3, "bf16 takes any");
+}
