@@ -1,7 +1,7 @@
 // As csrc/cpu/conv2d/amx_convolution.cpp, with other tiles.
+#if defined(__x86_64__)
 #include "emulated_amx.h"
 
-#if defined(__x86_64__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
@@ -78,13 +78,4 @@ cpu::Conv2dList emulated_amx_wgrad() { return kWgrad; }
 
 }  // namespace fastconv::test
 
-#else
-
-namespace fastconv::test {
-
-cpu::Conv2dList emulated_amx_fprop() { return {}; }
-cpu::Conv2dList emulated_amx_dgrad() { return {}; }
-cpu::Conv2dList emulated_amx_wgrad() { return {}; }
-
-}  // namespace fastconv::test
 #endif  // __x86_64__

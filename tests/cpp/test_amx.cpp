@@ -1,4 +1,5 @@
 // The AMX convolutions, on emulated tiles, where the CPU has AVX-512 to pack with.
+#if defined(__x86_64__)
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -14,6 +15,9 @@ using fastconv::cpu::Conv2dAlgorithm;
 
 namespace {
 
+// The emulation itself is compiled for AVX-512.
+bool can_emulate() { return cpu::usable_isa() >= cpu::Isa::avx512; }
+
 struct Direction {
   cpu::Conv2dList list;
   const Conv2dAlgorithm& reference;
@@ -21,6 +25,7 @@ struct Direction {
 };
 
 std::vector<Direction> directions() {
+  if (!can_emulate()) return {};
   return {{emulated_amx_fprop(), cpu::conv2d_fprop_reference, &Operands::output},
           {emulated_amx_dgrad(), cpu::conv2d_dgrad_reference, &Operands::input},
           {emulated_amx_wgrad(), cpu::conv2d_wgrad_reference, &Operands::weight}};
@@ -114,7 +119,7 @@ void fill_fractions(const Operands& operands, DType dtype, float input_scale, fl
 }  // namespace
 
 FASTCONV_TEST(amx, tile_product_by_hand) {
-  if (emulated_amx_fprop().empty()) return;
+  if (!can_emulate()) return;
   const auto bits = [](float x) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16); };
   struct Products {
     float c, expected;
@@ -297,6 +302,7 @@ FASTCONV_TEST(amx, same_bits_at_every_thread_count) {
 }
 
 FASTCONV_TEST(amx, precision_decides_how_many_products) {
+  if (!can_emulate()) return;
   Random random(26);
   Conv2dProblem p = large_problem(Layout::nchw, random);
   const auto accepted = [&](Precision precision) {
@@ -307,9 +313,9 @@ FASTCONV_TEST(amx, precision_decides_how_many_products) {
     }
     return count;
   };
-  if (emulated_amx_fprop().empty()) return;
   check(accepted(Precision::none) == 1, "none takes six products alone");
   check(accepted(Precision::ieee) == 1, "ieee takes six products alone");
   check(accepted(Precision::tf32) == 2, "tf32 takes three or six");
   check(accepted(Precision::bf16) == 3, "bf16 takes any");
 }
+#endif  // __x86_64__

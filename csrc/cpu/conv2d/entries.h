@@ -18,10 +18,6 @@ extern const Conv2dAlgorithm conv2d_dgrad_depthwise_scalar;
 extern const Conv2dAlgorithm conv2d_wgrad_depthwise_scalar;
 
 #if defined(__x86_64__)
-extern const Conv2dAlgorithm conv2d_fprop_winograd_f4_avx512;
-extern const Conv2dAlgorithm conv2d_fprop_winograd_f2_avx512;
-extern const Conv2dAlgorithm conv2d_dgrad_winograd_f4_avx512;
-extern const Conv2dAlgorithm conv2d_dgrad_winograd_f2_avx512;
 extern const Conv2dAlgorithm conv2d_fprop_amx_bf16x1;
 extern const Conv2dAlgorithm conv2d_dgrad_amx_bf16x1;
 extern const Conv2dAlgorithm conv2d_wgrad_amx_bf16x1;
@@ -31,6 +27,10 @@ extern const Conv2dAlgorithm conv2d_wgrad_amx_bf16x3;
 extern const Conv2dAlgorithm conv2d_fprop_amx_bf16x6;
 extern const Conv2dAlgorithm conv2d_dgrad_amx_bf16x6;
 extern const Conv2dAlgorithm conv2d_wgrad_amx_bf16x6;
+extern const Conv2dAlgorithm conv2d_fprop_winograd_f4_avx512;
+extern const Conv2dAlgorithm conv2d_fprop_winograd_f2_avx512;
+extern const Conv2dAlgorithm conv2d_dgrad_winograd_f4_avx512;
+extern const Conv2dAlgorithm conv2d_dgrad_winograd_f2_avx512;
 extern const Conv2dAlgorithm conv2d_fprop_im2col_gemm_avx512;
 extern const Conv2dAlgorithm conv2d_dgrad_im2col_gemm_avx512;
 extern const Conv2dAlgorithm conv2d_wgrad_im2col_gemm_avx512;
