@@ -12,7 +12,8 @@ namespace fastconv::cpu {
 double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool weight_is_packed,
                         int threads);
 
-// im2col + GEMM, for fprop and dgrad alike.
-double im2col_gemm_seconds(const Conv2dProblem& problem, Isa isa, int threads);
+// im2col + GEMM.
+double im2col_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);
+double im2col_dgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 
 }  // namespace fastconv::cpu

@@ -76,8 +76,11 @@ struct Im2colGemm {
     });
   }
 
-  static double cost(const Conv2dProblem& p, int threads) {
-    return im2col_gemm_seconds(p, Target::kIsa, threads);
+  static double fprop_cost(const Conv2dProblem& p, int threads) {
+    return im2col_fprop_seconds(p, Target::kIsa, threads);
+  }
+  static double dgrad_cost(const Conv2dProblem& p, int threads) {
+    return im2col_dgrad_seconds(p, Target::kIsa, threads);
   }
 
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
@@ -85,14 +88,14 @@ struct Im2colGemm {
             takes_everything,
             fprop_workspace,
             fprop,
-            cost};
+            fprop_cost};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
     return {{name, "conv2d", "dgrad", Target::kIsa, kAllDTypes, kError, kGatherNote},
             takes_everything,
             dgrad_workspace,
             dgrad,
-            cost};
+            dgrad_cost};
   }
   static constexpr Conv2dAlgorithm wgrad_algorithm(const char* name) {
     return {{name, "conv2d", "wgrad", Target::kIsa, kAllDTypes, kError, kWgradNote},

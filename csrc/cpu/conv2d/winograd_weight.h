@@ -64,12 +64,51 @@ class WinogradWeight {
         Vector::transpose(from + i, s.n, taps + i * kLanes, kLanes);
       }
       for (; i < run; ++i) gather_lane(from + i, filters, taps + i * kLanes);
+    } else if (filters == kLanes && s.c == 1) {
+      gather_channels(from, channels, taps);
+    } else if (filters == kLanes && s.n == kTaps && s.w == -1 && s.h == -3) {
+      gather_turned(from, channels, taps);
     } else {
       for (int64_t c = 0; c < channels; ++c) {
         for (int t = 0; t < kTaps; ++t) {
           gather_lane(from + c * s.c + t / 3 * s.h + t % 3 * s.w, filters,
                       taps + (c * kTaps + t) * kLanes);
         }
+      }
+    }
+  }
+
+  // channels_last: a square of filters and channels at a time.
+  void gather_channels(const float* from, int64_t channels, float* taps) const {
+    const Strides4& s = conv_.weight;
+    for (int t = 0; t < kTaps; ++t) {
+      const float* const tap = from + t / 3 * s.h + t % 3 * s.w;
+      float* const to = taps + t * kLanes;
+      int64_t c = 0;
+      for (; c + kLanes <= channels; c += kLanes) {
+        Vector::transpose(tap + c, s.n, to + c * kTaps * kLanes, kTaps * kLanes);
+      }
+      for (; c < channels; ++c) gather_lane(tap + c, kLanes, to + c * kTaps * kLanes);
+    }
+  }
+
+  // dgrad of a contiguous weight: of each channel the filters' taps are one run, backwards.
+  void gather_turned(const float* from, int64_t channels, float* taps) const {
+    constexpr int64_t kRun = kLanes * kTaps;
+    // A transpose reads past the last filter's taps.
+    alignas(64) float run[kRun + kLanes] = {};
+    alignas(64) float turned[round_up(kTaps, kLanes) * kLanes];
+    for (int64_t c = 0; c < channels; ++c) {
+      const float* const first = from + c * conv_.weight.c - (kTaps - 1);
+      for (int64_t i = 0; i < kRun; i += kLanes) {
+        Vector::store(run + i, Vector::load_unaligned(first + i));
+      }
+      for (int t = 0; t < kTaps; t += kLanes) {
+        Vector::transpose(run + t, kTaps, turned + t * kLanes, kLanes);
+      }
+      for (int t = 0; t < kTaps; ++t) {
+        Vector::store(taps + (c * kTaps + t) * kLanes,
+                      Vector::load(turned + (kTaps - 1 - t) * kLanes));
       }
     }
   }

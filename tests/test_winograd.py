@@ -1,0 +1,160 @@
+"""Winograd's convolution where it differs from a direct sum: tails of tiles, vectors and panels,
+and values that spread over a tile. (Its packed weights are in test_packed_weight.py.)"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from _algorithms import usable_algorithms
+from _reference import relative_error
+from torch import Tensor
+
+import fastconv
+
+WINOGRAD = [a for a in usable_algorithms("conv2d") if "winograd" in a.name]
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+pytestmark = pytest.mark.kernels
+
+# N, C, K, H, W. Tiles are 2 or 4 wide, vectors 8 or 16 channels, register tiles 6 or 14 tiles by 16
+# or 32 filters, sums 128 and rows of V 256 channels long, runs 32 tiles.
+SHAPES = [
+    *[(1, 16, 16, size, size) for size in (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17)],
+    *[(2, c, 20, 6, 7) for c in (1, 3, 7, 8, 9, 15, 17, 33, 127, 128, 129, 255, 257)],
+    *[(1, 20, k, 6, 7) for k in (1, 3, 7, 8, 9, 15, 17, 31, 33, 63, 64, 65, 257)],
+    (1, 5, 6, 1, 131),
+    (1, 5, 6, 131, 1),
+    (3, 8, 12, 27, 26),
+    (7, 4, 4, 5, 3),
+    (1, 24, 24, 60, 61),
+]
+
+
+def result_of(
+    direction: str, x: Tensor, weight: Tensor, gradient: Tensor | None, padding: int
+) -> Tensor:
+    """fprop of x, or the gradient of x."""
+    if direction == "fprop":
+        return fastconv.conv2d(x, weight, padding=padding)
+    leaf = x.detach().requires_grad_()
+    output = fastconv.conv2d(leaf, weight, padding=padding)
+    return torch.autograd.grad(output, leaf, gradient)[0]
+
+
+def exact_result_of(
+    direction: str, x: Tensor, weight: Tensor, gradient: Tensor | None, padding: int
+) -> Tensor:
+    if direction == "fprop":
+        return F.conv2d(x.double(), weight.double(), padding=padding)
+    assert gradient is not None
+    return F.conv_transpose2d(gradient.double(), weight.double(), padding=padding)
+
+
+def random_operands(
+    shape: tuple[int, ...], padding: int, layout: torch.memory_format
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x, weight and the gradient of the output."""
+    n, c, k, h, w = shape
+    scale = 1 / math.sqrt(9 * c)
+    around = 2 * padding - 2
+    tensors = torch.randn(n, c, h, w), torch.randn(k, c, 3, 3) * scale
+    gradient = torch.randn(n, k, h + around, w + around)
+    return (*(t.to(memory_format=layout) for t in tensors), gradient.to(memory_format=layout))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
+def test_tails_and_padding(algorithm: fastconv.Algorithm, layout: torch.memory_format) -> None:
+    accepted = 0
+    for shape, padding in itertools.product(SHAPES, range(4)):
+        if min(shape[3:]) + 2 * padding < 3 or padding > min(shape[3:]) + 2:
+            continue
+        operands = random_operands(shape, padding, layout)
+        with fastconv.use_algorithm(algorithm.name):
+            result = result_of(algorithm.direction, *operands, padding)
+        expected = exact_result_of(algorithm.direction, *operands, padding)
+        error = relative_error(result, expected)
+        assert error <= algorithm.error, f"{shape}, padding {padding}: {error}"
+        accepted += 1
+    assert accepted >= 120
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
+def test_bits_do_not_depend_on_threads(
+    algorithm: fastconv.Algorithm, layout: torch.memory_format
+) -> None:
+    """Many tiles, several blocks of channels, and fewer tiles than threads."""
+    for shape in ((1, 40, 70, 31, 33), (3, 300, 96, 7, 7), (1, 64, 128, 4, 4)):
+        operands = random_operands(shape, 1, layout)
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            try:
+                with fastconv.use_algorithm(algorithm.name):
+                    results.append(result_of(algorithm.direction, *operands, 1))
+            finally:
+                torch.set_num_threads(1)
+        assert torch.equal(results[0], results[1])
+        assert torch.equal(results[0], results[2])
+
+
+# Corners of the plane, corners and middles of tiles of either size.
+PLACES = [(0, 0), (0, 10), (3, 4), (4, 3), (5, 6), (7, 7), (8, 0), (10, 10)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan], ids=str)
+@pytest.mark.parametrize("where", ["image", "weight"])
+@pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
+def test_special_values_reach_what_reads_them_and_no_more(
+    algorithm: fastconv.Algorithm, where: str, value: float, layout: torch.memory_format
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for (row, column), padding in itertools.product(PLACES, (0, 1)):
+        image = torch.randn(2, 9, 11, 11, generator=generator)
+        weight = torch.randn(18, 9, 3, 3, generator=generator)
+        weight[3] = 0  # inf * 0 is NaN
+        weight[:, 4] = weight[:, 4] * (torch.arange(18) != 5)[:, None, None]
+        around = 2 * padding - 2
+        gradient = torch.randn(2, 18, 11 + around, 11 + around, generator=generator)
+        if where == "weight":
+            weight[7, 2, row % 3, column % 3] = value
+        elif algorithm.direction == "fprop":
+            image[1, 4, row, column] = value
+        else:
+            gradient[1, 4, row % gradient.shape[2], column % gradient.shape[3]] = value
+        operands = [t.to(memory_format=layout) for t in (image, weight, gradient)]
+        results = []
+        for name in (algorithm.name, f"conv2d_{algorithm.direction}_reference"):
+            with fastconv.use_algorithm(name):
+                results.append(result_of(algorithm.direction, *operands, padding))
+        ours, theirs = results
+        assert torch.equal(ours.isnan(), theirs.isnan())
+        assert torch.equal(ours.isinf(), theirs.isinf())
+        torch.testing.assert_close(ours, theirs, equal_nan=True, rtol=1e-4, atol=1e-4)
+        assert ours.isfinite().any()
+        assert not ours.isfinite().all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize(
+    "algorithm", [a for a in WINOGRAD if a.direction == "fprop"], ids=lambda a: a.name
+)
+def test_overflow_of_the_transforms_alone_is_no_overflow(
+    algorithm: fastconv.Algorithm, layout: torch.memory_format
+) -> None:
+    x = torch.full((1, 4, 9, 9), 3e38).to(memory_format=layout)
+    weight = torch.zeros(5, 4, 3, 3)
+    weight[:, 1, 1, 1] = 1
+    weight[4, 2, 0, 0] = -1
+    with fastconv.use_algorithm(algorithm.name):
+        output = fastconv.conv2d(x, weight)
+        overflowing = fastconv.conv2d(x, weight.abs())
+    assert torch.equal(output[:, :4], torch.full((1, 4, 7, 7), 3e38))
+    assert torch.equal(output[:, 4], torch.zeros(1, 7, 7))
+    assert overflowing[:, 4].eq(math.inf).all()
