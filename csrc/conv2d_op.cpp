@@ -70,33 +70,35 @@ Fprop prepare_fprop(const Tensor& input, const Tensor& weight, const std::option
   problem.precision = precision_of(dtype);
 
   std::optional<Tensor> dense_bias;
-  if (bias) dense_bias = torch::stable::contiguous(*bias);
+  // Not by asking contiguous(), which goes through the dispatcher to find out.
+  if (bias) {
+    const bool dense = Shape(*bias).strides[0] == 1;
+    dense_bias.emplace(dense ? *bias : torch::stable::contiguous(*bias));
+  }
   const Conv2dTensors tensors{readable(input), readable(weight), output.mutable_data_ptr(),
                               bias ? readable(*dense_bias) : nullptr};
   return {problem, tensors, std::move(output), std::move(dense_bias)};
 }
 
-Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
-              const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-              const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm) {
+namespace {
+
+Tensor run_fprop(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                 const Conv2dParams& params, std::string_view algorithm) {
   const DeviceScope device(input);
-  Fprop fprop = prepare_fprop(input, weight, bias, {stride, padding, dilation, groups});
+  Fprop fprop = prepare_fprop(input, weight, bias, params);
   run_conv2d(ConvDirection::fprop, fprop.problem, fprop.tensors, algorithm);
   return std::move(fprop.output);
 }
 
-Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
-                         const std::vector<int64_t>& input_size, const std::vector<int64_t>& stride,
-                         const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
-                         int64_t groups, bool channels_last, const std::string& algorithm) {
+Tensor run_dgrad(const Tensor& grad_output, const Tensor& weight, Sizes input_size,
+                 const Conv2dParams& params, bool channels_last, std::string_view algorithm) {
   const DeviceScope device(grad_output);
   require_dense(grad_output, "grad_output");
   require_dense(weight, "weight");
   require_same_dtype(grad_output, "grad_output", weight, "weight");
   const Shape grad_shape(grad_output), weight_shape(weight);
   const DType dtype = require_dtype(grad_output, "conv2d_grad_input");
-  Conv2dProblem problem = conv2d_problem(dtype, input_size, weight_shape.sizes, nullptr,
-                                         {stride, padding, dilation, groups});
+  Conv2dProblem problem = conv2d_problem(dtype, input_size, weight_shape.sizes, nullptr, params);
   check_grad_output(problem, grad_shape.sizes, input_size.size() == 4);
 
   Tensor grad_input = empty_tensor(input_size, grad_output.scalar_type(), channels_last);
@@ -110,19 +112,15 @@ Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
   return grad_input;
 }
 
-Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
-                          const std::vector<int64_t>& weight_size,
-                          const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-                          const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
-                          const std::string& algorithm) {
+Tensor run_wgrad(const Tensor& grad_output, const Tensor& input, Sizes weight_size,
+                 const Conv2dParams& params, bool channels_last, std::string_view algorithm) {
   const DeviceScope device(grad_output);
   require_dense(grad_output, "grad_output");
   require_dense(input, "input");
   require_same_dtype(grad_output, "grad_output", input, "input");
   const Shape grad_shape(grad_output), input_shape(input);
   const DType dtype = require_dtype(grad_output, "conv2d_grad_weight");
-  Conv2dProblem problem = conv2d_problem(dtype, input_shape.sizes, weight_size, nullptr,
-                                         {stride, padding, dilation, groups});
+  Conv2dProblem problem = conv2d_problem(dtype, input_shape.sizes, weight_size, nullptr, params);
   check_grad_output(problem, grad_shape.sizes, input_shape.batched());
 
   Tensor grad_weight = empty_tensor(weight_size, grad_output.scalar_type(), channels_last);
@@ -134,6 +132,31 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
                               readable(grad_output), nullptr};
   run_conv2d(ConvDirection::wgrad, problem, tensors, algorithm);
   return grad_weight;
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+              const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+              const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm) {
+  return run_fprop(input, weight, bias, {stride, padding, dilation, groups}, algorithm);
+}
+
+Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
+                         const std::vector<int64_t>& input_size, const std::vector<int64_t>& stride,
+                         const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
+                         int64_t groups, bool channels_last, const std::string& algorithm) {
+  return run_dgrad(grad_output, weight, input_size, {stride, padding, dilation, groups},
+                   channels_last, algorithm);
+}
+
+Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
+                          const std::vector<int64_t>& weight_size,
+                          const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+                          const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
+                          const std::string& algorithm) {
+  return run_wgrad(grad_output, input, weight_size, {stride, padding, dilation, groups},
+                   channels_last, algorithm);
 }
 
 Tensor conv2d_grad_bias(const Tensor& grad_output) {
@@ -154,6 +177,51 @@ Tensor conv2d_grad_bias(const Tensor& grad_output) {
   Tensor grad_bias = empty_tensor(planes.first(1), grad_output.scalar_type(), false);
   run_bias_gradient(problem, readable(grad_output), grad_bias.mutable_data_ptr());
   return grad_bias;
+}
+
+namespace {
+
+// The lists of Conv2dParams, from plain integers.
+struct Geometry {
+  int64_t stride[2], padding[2], dilation[2], groups;
+  Conv2dParams params() const { return {stride, padding, dilation, groups}; }
+};
+
+}  // namespace
+
+Tensor conv2d_eager(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                    int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w,
+                    int64_t dilation_h, int64_t dilation_w, int64_t groups) {
+  const Geometry geometry{{stride_h, stride_w}, {pad_h, pad_w}, {dilation_h, dilation_w}, groups};
+  return run_fprop(input, weight, bias, geometry.params(), {});
+}
+
+std::tuple<std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>>
+conv2d_backward_eager(const Tensor& grad_output, const Tensor& input, const Tensor& weight,
+                      int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w,
+                      int64_t dilation_h, int64_t dilation_w, int64_t groups, bool needs_input,
+                      bool needs_weight, bool needs_bias) {
+  const Geometry geometry{{stride_h, stride_w}, {pad_h, pad_w}, {dilation_h, dilation_w}, groups};
+  const Shape input_shape(input), weight_shape(weight);
+  const bool convolves = input_shape.sizes.size() >= 3 && input_shape.sizes.size() <= 4 &&
+                         weight_shape.sizes.size() == 4;
+  require(convolves, "Expected a 3D or 4D input and a 4D weight, but got ", input_shape.sizes,
+          " and ", weight_shape.sizes);
+  const bool weight_suggests = suggests_channels_last(weight_shape);
+  const bool channels_last = weight_suggests || suggests_channels_last(input_shape);
+  std::optional<Tensor> grad_input, grad_weight, grad_bias;
+  if (needs_input) {
+    grad_input =
+        run_dgrad(grad_output, weight, input_shape.sizes, geometry.params(), channels_last, {});
+  }
+  if (needs_weight) {
+    // torch gives the zero gradient of an empty batch in the weight's own layout.
+    const bool empty_batch = input_shape.batched() && input_shape.sizes[0] == 0;
+    grad_weight = run_wgrad(grad_output, input, weight_shape.sizes, geometry.params(),
+                            empty_batch ? weight_suggests : channels_last, {});
+  }
+  if (needs_bias) grad_bias = conv2d_grad_bias(grad_output);
+  return {std::move(grad_input), std::move(grad_weight), std::move(grad_bias)};
 }
 
 }  // namespace fastconv

@@ -14,7 +14,7 @@ struct Pooled {
 };
 
 Pooled forward(const Tensor& input, const Pool2dParams& params, bool with_indices,
-               const std::string& algorithm) {
+               std::string_view algorithm) {
   const DeviceScope device(input);
   require_dense(input, "input");
   const Shape shape(input);
@@ -36,6 +36,45 @@ Pooled forward(const Tensor& input, const Pool2dParams& params, bool with_indice
   run_max_pool2d(PoolDirection::forward, problem, tensors, algorithm);
   return pooled;
 }
+
+Tensor backward(const Tensor& grad_output, const Tensor& indices, Sizes input_size,
+                bool channels_last, std::string_view algorithm) {
+  const DeviceScope device(grad_output);
+  require_dense(grad_output, "grad_output");
+  require_dense(indices, "indices");
+  require(indices.scalar_type() == ScalarType::Long, "Expected indices of dtype int64, but got ",
+          torch::headeronly::toString(indices.scalar_type()));
+  const DType dtype = require_dtype(grad_output, "max_pool2d_backward");
+  Pool2dProblem problem = max_pool2d_backward_problem(dtype, input_size, Shape(grad_output).sizes,
+                                                      Shape(indices).sizes);
+  const bool nhwc = channels_last && input_size.size() == 4;
+  // The kernels want indices to lie exactly like grad_output, and the forward's own always lie like
+  // its input.
+  const MemoryFormat format = nhwc ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
+  Tensor grad_input = empty_tensor(input_size, grad_output.scalar_type(), nhwc);
+  const Tensor grad = torch::stable::contiguous(grad_output, format);
+  const Tensor index = torch::stable::contiguous(indices, format);
+  problem.input = strides_of(Shape(grad_input));
+  problem.output = strides_of(Shape(grad));
+  bool index_out_of_range = false;
+  MaxPool2dTensors tensors;
+  tensors.input = grad_input.mutable_data_ptr();
+  tensors.output = const_cast<void*>(grad.const_data_ptr());
+  tensors.indices = const_cast<int64_t*>(static_cast<const int64_t*>(index.const_data_ptr()));
+  tensors.index_out_of_range = &index_out_of_range;
+  run_max_pool2d(PoolDirection::backward, problem, tensors, algorithm);
+  require(!index_out_of_range, "max_pool2d_backward: found an index outside the ", problem.H, " x ",
+          problem.W, " input plane");
+  return grad_input;
+}
+
+// The lists of Pool2dParams, from plain integers.
+struct Window {
+  int64_t kernel[2], stride[2], padding[2], dilation[2];
+  Pool2dParams params(bool ceil_mode) const {
+    return {kernel, stride, padding, dilation, ceil_mode};
+  }
+};
 
 }  // namespace
 
@@ -61,34 +100,36 @@ std::tuple<Tensor, Tensor> max_pool2d_with_indices(const Tensor& input,
 Tensor max_pool2d_backward(const Tensor& grad_output, const Tensor& indices,
                            const std::vector<int64_t>& input_size, bool channels_last,
                            const std::string& algorithm) {
-  const DeviceScope device(grad_output);
-  require_dense(grad_output, "grad_output");
-  require_dense(indices, "indices");
-  require(indices.scalar_type() == ScalarType::Long, "Expected indices of dtype int64, but got ",
-          torch::headeronly::toString(indices.scalar_type()));
-  const DType dtype = require_dtype(grad_output, "max_pool2d_backward");
-  Pool2dProblem problem = max_pool2d_backward_problem(dtype, input_size, Shape(grad_output).sizes,
-                                                      Shape(indices).sizes);
-  const bool nhwc = channels_last && input_size.size() == 4;
-  // The kernels want indices to lie exactly like grad_output, and the forward's own always lie like
-  // its input.
-  const MemoryFormat format = nhwc ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
-  const Tensor grad = torch::stable::contiguous(grad_output, format);
-  const Tensor index = torch::stable::contiguous(indices, format);
+  return backward(grad_output, indices, input_size, channels_last, algorithm);
+}
 
-  Tensor grad_input = empty_tensor(input_size, grad_output.scalar_type(), nhwc);
-  problem.input = strides_of(Shape(grad_input));
-  problem.output = strides_of(Shape(grad));
-  bool index_out_of_range = false;
-  MaxPool2dTensors tensors;
-  tensors.input = grad_input.mutable_data_ptr();
-  tensors.output = const_cast<void*>(grad.const_data_ptr());
-  tensors.indices = const_cast<int64_t*>(static_cast<const int64_t*>(index.const_data_ptr()));
-  tensors.index_out_of_range = &index_out_of_range;
-  run_max_pool2d(PoolDirection::backward, problem, tensors, algorithm);
-  require(!index_out_of_range, "max_pool2d_backward: found an index outside the ", problem.H, " x ",
-          problem.W, " input plane");
-  return grad_input;
+Tensor max_pool2d_eager(const Tensor& input, int64_t kernel_h, int64_t kernel_w, int64_t stride_h,
+                        int64_t stride_w, int64_t pad_h, int64_t pad_w, int64_t dilation_h,
+                        int64_t dilation_w, bool ceil_mode) {
+  const Window window{
+      {kernel_h, kernel_w}, {stride_h, stride_w}, {pad_h, pad_w}, {dilation_h, dilation_w}};
+  return forward(input, window.params(ceil_mode), false, {}).values;
+}
+
+std::tuple<Tensor, Tensor> max_pool2d_with_indices_eager(const Tensor& input, int64_t kernel_h,
+                                                         int64_t kernel_w, int64_t stride_h,
+                                                         int64_t stride_w, int64_t pad_h,
+                                                         int64_t pad_w, int64_t dilation_h,
+                                                         int64_t dilation_w, bool ceil_mode) {
+  const Window window{
+      {kernel_h, kernel_w}, {stride_h, stride_w}, {pad_h, pad_w}, {dilation_h, dilation_w}};
+  Pooled pooled = forward(input, window.params(ceil_mode), true, {});
+  return {std::move(pooled.values), std::move(*pooled.indices)};
+}
+
+Tensor max_pool2d_backward_eager(const Tensor& grad_output, const Tensor& indices, int64_t height,
+                                 int64_t width, bool channels_last) {
+  const Shape pooled(grad_output);
+  const Sizes sizes = pooled.sizes;
+  require(sizes.size() == 3 || sizes.size() == 4, "Expected 3D or 4D grad_output, but got size ",
+          sizes);
+  const int64_t input_size[] = {sizes[0], sizes[sizes.size() - 3], height, width};
+  return backward(grad_output, indices, Sizes(input_size).last(sizes.size()), channels_last, {});
 }
 
 }  // namespace fastconv

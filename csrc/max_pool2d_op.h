@@ -25,4 +25,18 @@ Tensor max_pool2d_backward(const Tensor& grad_output, const Tensor& indices,
                            const std::vector<int64_t>& input_size, bool channels_last,
                            const std::string& algorithm);
 
+// The same with plain integers for lists: torch takes about 1 us to hand over each.
+Tensor max_pool2d_eager(const Tensor& input, int64_t kernel_h, int64_t kernel_w, int64_t stride_h,
+                        int64_t stride_w, int64_t pad_h, int64_t pad_w, int64_t dilation_h,
+                        int64_t dilation_w, bool ceil_mode);
+
+std::tuple<Tensor, Tensor> max_pool2d_with_indices_eager(const Tensor& input, int64_t kernel_h,
+                                                         int64_t kernel_w, int64_t stride_h,
+                                                         int64_t stride_w, int64_t pad_h,
+                                                         int64_t pad_w, int64_t dilation_h,
+                                                         int64_t dilation_w, bool ceil_mode);
+
+Tensor max_pool2d_backward_eager(const Tensor& grad_output, const Tensor& indices, int64_t height,
+                                 int64_t width, bool channels_last);
+
 }  // namespace fastconv

@@ -27,6 +27,25 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def(
       "max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] input_size, "
       "bool channels_last=False, str algorithm=\"\") -> Tensor");
+  // Of the CPU alone, and below autograd: functional.py calls these where nothing but the kernel is
+  // left to reach.
+  m.def(
+      "_conv2d(Tensor input, Tensor weight, Tensor? bias, int stride_h, int stride_w, int pad_h, "
+      "int pad_w, int dilation_h, int dilation_w, int groups) -> Tensor");
+  m.def(
+      "_conv2d_backward(Tensor grad_output, Tensor input, Tensor weight, int stride_h, "
+      "int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, "
+      "bool needs_input, bool needs_weight, bool needs_bias) -> (Tensor?, Tensor?, Tensor?)");
+  m.def(
+      "_max_pool2d(Tensor input, int kernel_h, int kernel_w, int stride_h, int stride_w, "
+      "int pad_h, int pad_w, int dilation_h, int dilation_w, bool ceil_mode) -> Tensor");
+  m.def(
+      "_max_pool2d_with_indices(Tensor input, int kernel_h, int kernel_w, int stride_h, "
+      "int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, bool ceil_mode) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "_max_pool2d_backward(Tensor grad_output, Tensor indices, int height, int width, "
+      "bool channels_last) -> Tensor");
   // Of the CPU alone, and of inference: neither has a derivative.
   m.def(
       "conv2d_pack_weight(Tensor weight, SymInt[] input_size, SymInt[2] stride=1, "
@@ -47,6 +66,11 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   m.impl("max_pool2d", TORCH_BOX(&fastconv::max_pool2d));
   m.impl("max_pool2d_with_indices", TORCH_BOX(&fastconv::max_pool2d_with_indices));
   m.impl("max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward));
+  m.impl("_conv2d", TORCH_BOX(&fastconv::conv2d_eager));
+  m.impl("_conv2d_backward", TORCH_BOX(&fastconv::conv2d_backward_eager));
+  m.impl("_max_pool2d", TORCH_BOX(&fastconv::max_pool2d_eager));
+  m.impl("_max_pool2d_with_indices", TORCH_BOX(&fastconv::max_pool2d_with_indices_eager));
+  m.impl("_max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward_eager));
   m.impl("conv2d_pack_weight", TORCH_BOX(&fastconv::conv2d_pack_weight));
   m.impl("conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed));
   m.impl("conv2d_packed_algorithm", TORCH_BOX(&fastconv::conv2d_packed_algorithm));

@@ -39,8 +39,9 @@ Precision conv_fp32_precision(const char* backend) {
   const Gil gil;
   // Kept for the life of the process: the import alone costs as much as the question.
   static PyObject* const getter = find_getter();
+  static PyObject* const question = Py_BuildValue("(ss)", backend, "conv");
   PyObject* const answer =
-      getter == nullptr ? nullptr : PyObject_CallFunction(getter, "ss", backend, "conv");
+      getter == nullptr || question == nullptr ? nullptr : PyObject_CallObject(getter, question);
   const char* const name = answer == nullptr ? nullptr : PyUnicode_AsUTF8(answer);
   const Precision precision = name == nullptr ? Precision::none : from_name(name);
   Py_XDECREF(answer);

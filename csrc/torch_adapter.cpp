@@ -1,6 +1,8 @@
 #include "torch_adapter.h"
 
+#include <algorithm>
 #include <memory>
+#include <new>
 
 #include "backend.h"
 #include "message.h"
@@ -8,17 +10,23 @@
 namespace fastconv {
 namespace {
 
-// The C ABI drops the text of torch's own error.
-Tensor allocate(Sizes sizes, ScalarType type, MemoryFormat format, const char* what) {
-  try {
-    return torch::stable::empty({sizes.data(), sizes.size()}, type, std::nullopt,
-                                torch::stable::Device(kBackendDevice), std::nullopt, format);
-  } catch (const std::runtime_error&) {
+// Not through the dispatcher (torch::stable::empty): that took 8 000 instructions, a tenth of a
+// tiny convolution. The C ABI drops the text of torch's own error.
+Tensor allocate(Sizes sizes, Sizes strides, ScalarType type, const char* what) {
+  constexpr int32_t kCurrentDevice = -1;
+  AtenTensorHandle handle;
+  const AOTITorchError error = aoti_torch_empty_strided(
+      static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(),
+      torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)),
+      torch::stable::detail::to<int32_t>(torch::stable::detail::from(kBackendDevice)),
+      kCurrentDevice, &handle);
+  if (error != AOTI_TORCH_SUCCESS) {
     std::ostringstream message;
     message << "fastconv: can't allocate memory for " << what << " of size " << sizes
             << " and dtype " << torch::headeronly::toString(type);
     throw std::runtime_error(message.str());
   }
+  return Tensor(handle);
 }
 
 }  // namespace
@@ -87,23 +95,67 @@ bool suggests_channels_last(const Shape& shape) {
 }
 
 Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last) {
-  const auto empty = [&](Sizes shape, MemoryFormat format) {
-    return allocate(shape, type, format, "a tensor");
-  };
-  if (!channels_last) return empty(sizes, MemoryFormat::Contiguous);
-  if (sizes.size() == 4) return empty(sizes, MemoryFormat::ChannelsLast);
-  const int64_t batch_of_one[] = {1, sizes[0], sizes[1], sizes[2]};
-  return torch::stable::squeeze(empty(batch_of_one, MemoryFormat::ChannelsLast), 0);
+  constexpr size_t kMaxRank = 4;
+  require(sizes.size() <= kMaxRank, "Expected at most 4 dimensions, but got size ", sizes);
+  const size_t rank = sizes.size();
+  int64_t strides[kMaxRank];
+  if (channels_last) {
+    const Sizes planes = sizes.last(3);
+    strides[rank - 3] = 1;
+    strides[rank - 1] = planes[0];
+    strides[rank - 2] = planes[0] * planes[2];
+    if (rank == kMaxRank) strides[0] = planes[0] * planes[1] * planes[2];
+  } else {
+    int64_t stride = 1;
+    for (size_t d = rank; d-- > 0;) {
+      strides[d] = stride;
+      stride *= std::max<int64_t>(sizes[d], 1);
+    }
+  }
+  return allocate(sizes, {strides, rank}, type, "a tensor");
 }
+
+namespace {
+
+// One small workspace that a thread keeps between its calls: an allocation of this size may go to
+// the kernel and back every time (glibc trims its heap), which costs more than a tiny convolution.
+struct KeptWorkspace {
+  static constexpr int64_t kBytes = 256 << 10;
+  struct Free {
+    void operator()(std::byte* memory) const { operator delete(memory, std::align_val_t{64}); }
+  };
+  std::unique_ptr<std::byte, Free> memory;
+  bool in_use = false;
+
+  std::byte* take() {
+    if (memory == nullptr) {
+      memory.reset(static_cast<std::byte*>(operator new(kBytes, std::align_val_t{64})));
+    }
+    in_use = true;
+    return memory.get();
+  }
+};
+thread_local KeptWorkspace kept_workspace;
+
+}  // namespace
 
 Workspace::Workspace(int64_t bytes) {
   if (bytes == 0) return;
+  const bool small = bytes <= KeptWorkspace::kBytes;
+  if (small && kBackendDevice == torch::headeronly::DeviceType::CPU && !kept_workspace.in_use) {
+    data_ = kept_workspace.take();
+    return;
+  }
   constexpr int64_t kAlignment = 64;  // torch's allocators give no less, but promise nothing
-  const int64_t padded = bytes + kAlignment;
-  owner_ = allocate({&padded, 1}, ScalarType::Byte, MemoryFormat::Contiguous, "a workspace");
+  const int64_t padded = bytes + kAlignment, stride = 1;
+  owner_ = allocate({&padded, 1}, {&stride, 1}, ScalarType::Byte, "a workspace");
   void* start = owner_->mutable_data_ptr();
   size_t space = static_cast<size_t>(padded);
   data_ = static_cast<std::byte*>(std::align(kAlignment, static_cast<size_t>(bytes), start, space));
+}
+
+Workspace::~Workspace() {
+  if (data_ != nullptr && !owner_) kept_workspace.in_use = false;
 }
 
 }  // namespace fastconv

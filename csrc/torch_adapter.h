@@ -47,10 +47,13 @@ bool suggests_channels_last(const Shape& shape);
 // On the current device of the backend (backend.h).
 Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last);
 
-// Uninitialised 64-byte aligned scratch from torch's allocator, freed with the object.
+// Uninitialised 64-byte aligned scratch, freed with the object: from torch's allocator, or
+// small ones on the CPU the one that the thread keeps.
 class Workspace {
  public:
   explicit Workspace(int64_t bytes);
+  ~Workspace();
+  Workspace(const Workspace&) = delete;
   std::byte* data() const { return data_; }
 
  private:

@@ -18,10 +18,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import (
+    _get_tracing_state,
+    _is_any_autocast_enabled,
+    _len_torch_dispatch_stack,
+)
 from torch._C._functorch import peek_interpreter_stack
 from torch._functorch import autograd_function as functorch_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 _unpack_dual: Any = forward_ad.unpack_dual
 _allow_one_level: Any = functorch_autograd_function.enable_single_level_autograd_function  # type: ignore[attr-defined]
@@ -45,6 +51,34 @@ def is_differentiating_forward() -> bool:
     """May any tensor here carry a tangent?"""
     # torch.func.jvp keeps its levels on functorch's stack, forward_ad.dual_level in this variable.
     return forward_ad._current_level >= 0 or peek_interpreter_stack() is not None
+
+
+def nothing_between() -> bool:
+    """Is there nothing between this call and the kernel but, perhaps, a backward pass to record?
+
+    No transform, no tracer, no mode and no autocast: the operators that take plain integers may be
+    called, which none of these know.
+    """
+    return _len_torch_dispatch_stack() == 0 and _nothing_transforms()
+
+
+def only_shows_packed_weights() -> bool:
+    """The same, but for explain()'s recorder, which is to see what a module really calls."""
+    return (
+        _len_torch_dispatch_stack() == 1
+        and getattr(_get_current_dispatch_mode(), "shows_packed_weights", False)
+        and _nothing_transforms()
+    )
+
+
+def _nothing_transforms() -> bool:
+    return (
+        not torch.compiler.is_compiling()
+        and forward_ad._current_level < 0
+        and peek_interpreter_stack() is None
+        and not _is_any_autocast_enabled()
+        and _get_tracing_state() is None
+    )
 
 
 def needs_autograd(*args: Any) -> bool:

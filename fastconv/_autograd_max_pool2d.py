@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fastconv import _ops
@@ -16,6 +17,7 @@ from fastconv._autograd_function import (
     below_autograd,
     calls_in_backward,
     needs_autograd,
+    nothing_between,
     primals,
     tangent_rule,
 )
@@ -34,25 +36,6 @@ def pool_is_channels_last(input: Tensor) -> bool:
     return input.dim() == 4 and suggests_channels_last(input)
 
 
-def call_max_pool2d(
-    operator: Any,
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    ceil_mode: bool,
-    algorithm: str,
-) -> Any:
-    """The operator, without the arguments at the end that have their default values.
-
-    torch takes about 1 us to hand over each list: of a tiny pooling that is a fifth.
-    """
-    if not algorithm and not ceil_mode and dilation == (1, 1) and padding == (0, 0):
-        return operator(input, kernel_size, stride)
-    return operator(input, kernel_size, stride, padding, dilation, ceil_mode, algorithm)
-
-
 class MaxPool2dFunction(OperatorFunction):
     """(values, indices) = max_pool2d_with_indices(input)"""
 
@@ -68,15 +51,8 @@ class MaxPool2dFunction(OperatorFunction):
         algorithm: str,
     ) -> tuple[Tensor, Tensor]:
         with below_autograd():
-            values, indices = call_max_pool2d(
-                _ops.max_pool2d_with_indices,
-                input,
-                kernel_size,
-                stride,
-                padding,
-                dilation,
-                ceil_mode,
-                algorithm,
+            values, indices = _ops.max_pool2d_with_indices(
+                input, kernel_size, stride, padding, dilation, ceil_mode, algorithm
             )
         ctx.mark_non_differentiable(indices)
         ctx.save_for_backward(indices)
@@ -103,6 +79,37 @@ class MaxPool2dFunction(OperatorFunction):
     def jvp(ctx: Any, input_tangent: Tensor | None, *_: None) -> tuple[Tensor | None, None]:
         (indices,) = primals(ctx)
         return None if input_tangent is None else gather_planes(input_tangent, indices), None
+
+
+class EagerMaxPool2dFunction(OperatorFunction):
+    """MaxPool2dFunction where there is nothing_between(), at half its cost for a tiny problem."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, window: tuple[int, int, int, int, int, int, int, int, bool]
+    ) -> tuple[Tensor, Tensor]:
+        values, indices = _ops.max_pool2d_with_indices_eager(input, *window)
+        ctx.mark_non_differentiable(indices)
+        ctx.save_for_backward(indices)
+        ctx.input_size = input.shape
+        ctx.channels_last = pool_is_channels_last(input)
+        ctx.set_materialize_grads(False)
+        return values, indices
+
+    @staticmethod
+    def backward(ctx: Any, grad_values: Tensor | None, _: None) -> tuple[Any, ...]:
+        if grad_values is None:
+            return None, None
+        (indices,) = ctx.saved_tensors
+        size, channels_last = ctx.input_size, ctx.channels_last
+        if torch.is_grad_enabled() or not nothing_between():
+            with calls_in_backward():
+                grad_input = _ops.max_pool2d_backward(grad_values, indices, size, channels_last)
+        else:
+            grad_input = _ops.max_pool2d_backward_eager(
+                grad_values, indices, size[-2], size[-1], channels_last
+            )
+        return grad_input, None
 
 
 class MaxPool2dBackwardFunction(OperatorFunction):

@@ -122,6 +122,8 @@ class _Call:
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the calls of convolutions and max poolings, and which module made them."""
 
+    shows_packed_weights = True
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[_Call] = []

@@ -26,6 +26,8 @@ import torch
 __all__ = [
     "_C",
     "conv2d",
+    "conv2d_backward_eager",
+    "conv2d_eager",
     "conv2d_grad_bias",
     "conv2d_grad_input",
     "conv2d_grad_weight",
@@ -34,7 +36,10 @@ __all__ = [
     "conv2d_packed_algorithm",
     "max_pool2d",
     "max_pool2d_backward",
+    "max_pool2d_backward_eager",
+    "max_pool2d_eager",
     "max_pool2d_with_indices",
+    "max_pool2d_with_indices_eager",
     "register_fake",
     "register_kernel",
     "register_vmap",
@@ -54,8 +59,25 @@ max_pool2d: Any = torch.ops.fastconv.max_pool2d.default
 max_pool2d_with_indices: Any = torch.ops.fastconv.max_pool2d_with_indices.default
 max_pool2d_backward: Any = torch.ops.fastconv.max_pool2d_backward.default
 
+# For nothing_between(): the callables beneath the overloads, whose frame costs as much as a check.
+conv2d_eager: Any = torch.ops.fastconv._conv2d.default._op
+conv2d_backward_eager: Any = torch.ops.fastconv._conv2d_backward.default._op
+max_pool2d_eager: Any = torch.ops.fastconv._max_pool2d.default._op
+max_pool2d_with_indices_eager: Any = torch.ops.fastconv._max_pool2d_with_indices.default._op
+max_pool2d_backward_eager: Any = torch.ops.fastconv._max_pool2d_backward.default._op
+
 # Registrations from Python hang on this object and end with it.
 _library: Any = torch.library.Library("fastconv", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+for _name in (
+    "_conv2d",
+    "_conv2d_backward",
+    "_max_pool2d",
+    "_max_pool2d_with_indices",
+    "_max_pool2d_backward",
+):
+    for _key in ("Autograd", "ADInplaceOrView"):
+        _library.impl(_name, torch.library.fallthrough_kernel, _key)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._functorch import peek_interpreter_stack
-from torch.autograd import forward_ad
 from torch.overrides import (
     handle_torch_function,
     has_torch_function_unary,
@@ -22,10 +20,14 @@ from torch.overrides import (
 )
 
 from fastconv import _ops
-from fastconv._algorithms import requested_algorithms
-from fastconv._autograd_conv2d import Conv2dFunction, call_conv2d
-from fastconv._autograd_function import BelowAutograd
-from fastconv._autograd_max_pool2d import MaxPool2dFunction, call_max_pool2d
+from fastconv._algorithms import requested_algorithms as requested
+from fastconv._autograd_conv2d import EagerConv2dFunction
+from fastconv._autograd_function import (
+    BelowAutograd,
+    nothing_between,
+    only_shows_packed_weights,
+)
+from fastconv._autograd_max_pool2d import EagerMaxPool2dFunction
 from fastconv._packed import SMALLEST_KEPT, PackedWeights
 
 __all__ = ["conv2d", "max_pool2d", "max_pool2d_with_indices"]
@@ -50,15 +52,21 @@ def _is_ours(tensor: Any) -> bool:
     )
 
 
-def _is_plain_eager() -> bool:
-    """Nothing between this call and the kernel but, perhaps, the recording of a backward pass."""
-    return (
-        not torch.compiler.is_compiling()
-        and forward_ad._current_level < 0
-        and peek_interpreter_stack() is None
-        and not torch._C._is_any_autocast_enabled()
-        and torch._C._get_tracing_state() is None
-    )
+# Whose calls no __torch_function__ and no __torch_dispatch__ of a subclass wants to see.
+_PLAIN = frozenset({Tensor, torch.nn.Parameter})
+
+# What the operators that take plain integers raise where they are not the ones to call.
+_REFUSED = (RuntimeError, TypeError, OverflowError)
+
+
+def _plain_pair(value: Any) -> tuple[int, int] | None:
+    """(height, width) where there is nothing to convert: the usual case, in one comparison each."""
+    if type(value) is tuple:
+        if len(value) == 2 and type(value[0]) is int and type(value[1]) is int:
+            return value
+    elif type(value) is int:
+        return value, value
+    return None
 
 
 class _NotAnInt(Exception):
@@ -102,6 +110,22 @@ def _as_padding(padding: Any, weight: Tensor, stride: Any, dilation: Any) -> tup
         return rows // 2, columns // 2
     # Where the total is odd, the extra row or column goes to the bottom or right.
     return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
+
+
+def conv2d_eagerly(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: tuple[int, int, int, int, int, int, int],
+) -> Tensor:
+    output: Tensor
+    if torch.is_grad_enabled() and (
+        weight.requires_grad or input.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        output = EagerConv2dFunction.apply(input, weight, bias, geometry)
+    else:
+        output = _ops.conv2d_eager(input, weight, bias, *geometry)
+    return output
 
 
 def conv2d(
@@ -154,6 +178,14 @@ def conv2d(
         )
         return result
     output: Tensor
+    if nothing_between() and type(input) in _PLAIN and type(weight) in _PLAIN:
+        step, pad, spacing = _plain_pair(stride), _plain_pair(padding), _plain_pair(dilation)
+        plain_bias = bias is None or type(bias) in _PLAIN
+        if plain_bias and step and pad and spacing and type(groups) is int and not requested():
+            try:
+                return conv2d_eagerly(input, weight, bias, (*step, *pad, *spacing, groups))
+            except _REFUSED:
+                pass  # and again below, or taken by torch
     if not (_is_ours(input) and _is_ours(weight) and (bias is None or _is_ours(bias))):
         output = _torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         return output
@@ -166,28 +198,19 @@ def conv2d(
             _as_padding(padding, weight, step, spacing := _as_pair(dilation)),
             spacing,
             _as_int(groups),
-            requested_algorithms(),
+            requested(),
         )
     except _NotAnInt:
         output = _torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         return output
-    if not _is_plain_eager():
-        output = _ops.conv2d(*args)
-    elif torch.is_grad_enabled() and (
-        input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
-    ):
-        output = Conv2dFunction.apply(*args)
-    else:
-        with BelowAutograd():
-            output = call_conv2d(*args)
+    output = _ops.conv2d(*args)
     return output
 
 
 def keeps_weights(input: Any, weight: Any, bias: Any) -> bool:
     """May a module call :func:`conv2d_keeping_weight` with these?"""
     return (
-        not torch.compiler.is_compiling()
-        and type(weight) is torch.nn.Parameter
+        type(weight) is torch.nn.Parameter
         and weight.numel() >= SMALLEST_KEPT
         and not has_torch_function_variadic(input, weight, bias)
         and _is_ours(input)
@@ -196,8 +219,8 @@ def keeps_weights(input: Any, weight: Any, bias: Any) -> bool:
         and input.is_cpu
         and input.dtype is weight.dtype
         and (bias is None or (_is_ours(bias) and bias.dtype is weight.dtype))
-        and not requested_algorithms()
-        and _is_plain_eager()
+        and not requested()
+        and (nothing_between() or only_shows_packed_weights())
         and not (
             torch.is_grad_enabled()
             and (
@@ -231,7 +254,7 @@ def conv2d_keeping_weight(
         if blob is not None:
             output = _ops.conv2d_packed(input, weight, bias, blob, step, window, spacing, groups)
         else:
-            output = call_conv2d(input, weight, bias, step, window, spacing, groups, "")
+            output = _ops.conv2d(input, weight, bias, step, window, spacing, groups)
     return output
 
 
@@ -247,8 +270,21 @@ def _as_window(
         _as_pair(padding),
         _as_pair(dilation),
         ceil_mode,
-        requested_algorithms(),
+        requested(),
     )
+
+
+def _plain_window(
+    input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
+) -> tuple[Any, ...] | None:
+    """The plain integers of a pooling that may go straight to the kernel, or None."""
+    if not nothing_between() or type(input) not in _PLAIN or type(ceil_mode) is not bool:
+        return None
+    window, pad, spacing = _plain_pair(kernel_size), _plain_pair(padding), _plain_pair(dilation)
+    step = window if stride is None else _plain_pair(stride)
+    if not (window and step and pad and spacing) or requested():
+        return None
+    return (*window, *step, *pad, *spacing, ceil_mode)
 
 
 def max_pool2d(
@@ -295,6 +331,14 @@ def max_pool2d(
             ceil_mode=ceil_mode,
             return_indices=False,
         )
+    window = _plain_window(input, kernel_size, stride, padding, dilation, ceil_mode)
+    if window is not None:
+        try:
+            if input.requires_grad and torch.is_grad_enabled():
+                return EagerMaxPool2dFunction.apply(input, window)[0]
+            return _ops.max_pool2d_eager(input, *window)
+        except _REFUSED:
+            pass  # and again below, or taken by torch
     refused = not _is_ours(input)
     try:
         args = () if refused else _as_window(kernel_size, stride, padding, dilation, ceil_mode)
@@ -302,12 +346,7 @@ def max_pool2d(
         refused = True
     if refused:
         return _torch.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
-    if not _is_plain_eager():
-        return _ops.max_pool2d(input, *args)
-    if torch.is_grad_enabled() and input.requires_grad:
-        return MaxPool2dFunction.apply(input, *args)[0]
-    with BelowAutograd():
-        return call_max_pool2d(_ops.max_pool2d, input, *args)
+    return _ops.max_pool2d(input, *args)
 
 
 def max_pool2d_with_indices(
@@ -333,21 +372,26 @@ def max_pool2d_with_indices(
             return_indices=return_indices,
         )
         return result
+    pooled: tuple[Tensor, Tensor]
+    window = _plain_window(input, kernel_size, stride, padding, dilation, ceil_mode)
+    if window is not None:
+        try:
+            if input.requires_grad and torch.is_grad_enabled():
+                pooled = EagerMaxPool2dFunction.apply(input, window)
+            else:
+                pooled = _ops.max_pool2d_with_indices_eager(input, *window)
+            return pooled
+        except _REFUSED:
+            pass  # and again below, or taken by torch
     refused = not _is_ours(input)
     try:
         args = () if refused else _as_window(kernel_size, stride, padding, dilation, ceil_mode)
     except _NotAnInt:
         refused = True
-    pooled: tuple[Tensor, Tensor]
     if refused:
         pooled = _torch.max_pool2d_with_indices(
             input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
         )
-    elif not _is_plain_eager():
-        pooled = _ops.max_pool2d_with_indices(input, *args)
-    elif torch.is_grad_enabled() and input.requires_grad:
-        pooled = MaxPool2dFunction.apply(input, *args)
     else:
-        with BelowAutograd():
-            pooled = call_max_pool2d(_ops.max_pool2d_with_indices, input, *args)
+        pooled = _ops.max_pool2d_with_indices(input, *args)
     return pooled
