@@ -59,15 +59,15 @@ def nothing_between() -> bool:
     No transform, no tracer, no mode and no autocast: the operators that take plain integers may be
     called, which none of these know.
     """
-    return _len_torch_dispatch_stack() == 0 and _nothing_transforms()
+    return _nothing_transforms() and _len_torch_dispatch_stack() == 0
 
 
 def only_shows_packed_weights() -> bool:
     """The same, but for explain()'s recorder, which is to see what a module really calls."""
     return (
-        _len_torch_dispatch_stack() == 1
+        _nothing_transforms()
+        and _len_torch_dispatch_stack() == 1
         and getattr(_get_current_dispatch_mode(), "shows_packed_weights", False)
-        and _nothing_transforms()
     )
 
 

@@ -59,6 +59,10 @@ _PLAIN = frozenset({Tensor, torch.nn.Parameter})
 _REFUSED = (RuntimeError, TypeError, OverflowError)
 
 
+def _is_plain(tensor: Any) -> bool:
+    return type(tensor) in _PLAIN and tensor.dtype in _DTYPES
+
+
 def _plain_pair(value: Any) -> tuple[int, int] | None:
     """(height, width) where there is nothing to convert: the usual case, in one comparison each."""
     if type(value) is tuple:
@@ -178,7 +182,7 @@ def conv2d(
         )
         return result
     output: Tensor
-    if nothing_between() and type(input) in _PLAIN and type(weight) in _PLAIN:
+    if nothing_between() and _is_plain(input) and type(weight) in _PLAIN:
         step, pad, spacing = _plain_pair(stride), _plain_pair(padding), _plain_pair(dilation)
         plain_bias = bias is None or type(bias) in _PLAIN
         if plain_bias and step and pad and spacing and type(groups) is int and not requested():
@@ -278,7 +282,7 @@ def _plain_window(
     input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
 ) -> tuple[Any, ...] | None:
     """The plain integers of a pooling that may go straight to the kernel, or None."""
-    if not nothing_between() or type(input) not in _PLAIN or type(ceil_mode) is not bool:
+    if not nothing_between() or not _is_plain(input) or type(ceil_mode) is not bool:
         return None
     window, pad, spacing = _plain_pair(kernel_size), _plain_pair(padding), _plain_pair(dilation)
     step = window if stride is None else _plain_pair(stride)

@@ -24,7 +24,7 @@ def run_pytest(isa: str, *arguments: str) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    best = _C.isa()["detected"]
+    best = _C.isa()["used"]
     codes = [run_pytest(best, *arguments)]
     for isa in reversed(LEVELS[: LEVELS.index(best)]):
         codes.append(run_pytest(isa, "-m", "kernels", *arguments))
