@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastconv import _ops
@@ -19,8 +18,8 @@ from fastconv._autograd_function import (
     below_autograd,
     calls_in_backward,
     needs_autograd,
-    nothing_between,
     primals,
+    reaches_kernel_in_backward,
     tangent_rule,
 )
 from fastconv._layout import conv2d_is_channels_last, suggests_channels_last
@@ -137,7 +136,7 @@ class EagerConv2dFunction(OperatorFunction):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Any, ...]:
-        if grad_output is None or torch.is_grad_enabled() or not nothing_between():
+        if grad_output is None or not reaches_kernel_in_backward(grad_output):
             stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups = ctx.geometry
             geometry = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), groups
             return *_gradients(ctx, grad_output, geometry, ""), None

@@ -23,7 +23,7 @@ from torch._C import (
     _is_any_autocast_enabled,
     _len_torch_dispatch_stack,
 )
-from torch._C._functorch import peek_interpreter_stack
+from torch._C._functorch import is_legacy_batchedtensor, peek_interpreter_stack
 from torch._functorch import autograd_function as functorch_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
@@ -60,6 +60,19 @@ def nothing_between() -> bool:
     called, which none of these know.
     """
     return _nothing_transforms() and _len_torch_dispatch_stack() == 0
+
+
+def reaches_kernel_in_backward(grad_output: Tensor) -> bool:
+    """nothing_between(), in a backward that is not itself recorded.
+
+    ``torch.autograd.grad(is_grads_batched=True)`` still batches by the vmap of before functorch,
+    which only the tensor shows.
+    """
+    return (
+        not torch.is_grad_enabled()
+        and nothing_between()
+        and not is_legacy_batchedtensor(grad_output)
+    )
 
 
 def only_shows_packed_weights() -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastconv import _ops
@@ -17,8 +16,8 @@ from fastconv._autograd_function import (
     below_autograd,
     calls_in_backward,
     needs_autograd,
-    nothing_between,
     primals,
+    reaches_kernel_in_backward,
     tangent_rule,
 )
 from fastconv._layout import suggests_channels_last
@@ -102,7 +101,7 @@ class EagerMaxPool2dFunction(OperatorFunction):
             return None, None
         (indices,) = ctx.saved_tensors
         size, channels_last = ctx.input_size, ctx.channels_last
-        if torch.is_grad_enabled() or not nothing_between():
+        if not reaches_kernel_in_backward(grad_values):
             with calls_in_backward():
                 grad_input = _ops.max_pool2d_backward(grad_values, indices, size, channels_last)
         else:
