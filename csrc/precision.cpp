@@ -1,5 +1,6 @@
 #include <Python.h>
 // Python.h comes first, as it asks for.
+#include <atomic>
 #include <string_view>
 
 #include "precision.h"
@@ -37,9 +38,11 @@ PyObject* find_getter() {
 Precision conv_fp32_precision(const char* backend) {
   if (!Py_IsInitialized()) return Precision::none;
   const Gil gil;
-  // Kept for the life of the process: the import alone costs as much as the question.
-  static PyObject* const getter = find_getter();
-  static PyObject* const question = Py_BuildValue("(ss)", backend, "conv");
+  // Kept for the life of the process: the import alone costs as much as the question. Not guarded
+  // statics: a thread that waits for such a guard with the GIL held would block the one inside.
+  static std::atomic<PyObject*> getter{nullptr}, question{nullptr};
+  if (getter == nullptr) getter = find_getter();
+  if (question == nullptr) question = Py_BuildValue("(ss)", backend, "conv");
   PyObject* const answer =
       getter == nullptr || question == nullptr ? nullptr : PyObject_CallObject(getter, question);
   const char* const name = answer == nullptr ? nullptr : PyUnicode_AsUTF8(answer);
