@@ -32,6 +32,15 @@ def test_every_layer_of_a_network_has_a_row(name: str) -> None:
         assert all(row.rejected.values())
 
 
+def test_a_layer_that_packs_its_weight_has_one_row() -> None:
+    layer = fastconv.convert(nn.Conv2d(64, 64, 3, padding=1))
+    directions = [
+        [row.direction for row in fastconv.explain(layer, torch.randn(1, 64, 28, 28)).rows]
+        for _ in range(2)  # the first call packs, the second finds it packed
+    ]
+    assert directions == [["fprop"], ["fprop"]]
+
+
 def test_text_is_a_table_of_the_rows() -> None:
     model = fastconv.convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2)))
     explanation = fastconv.explain(model, torch.randn(1, 3, 9, 9))
