@@ -23,7 +23,7 @@ unexport PYTHONPATH
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test cpp-test asan cuda-compile lint format build wheel clean distclean
+.PHONY: help demo bench bench-all test cpp-test asan cuda-compile lint format build wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -34,6 +34,9 @@ demo: $(VENV)/.built $(VENV)/.demo  ## photographs through ResNet-18 and AlexNet
 
 bench: $(VENV)/.built $(VENV)/.demo  ## time layers of real networks: make bench ARGS="--threads 2 --batch 16"
 	$(BIN)/python -m bench $(ARGS)
+
+bench-all: $(VENV)/.built $(VENV)/.demo  ## every kind of comparison, to bench/results/ (about half an hour)
+	$(BIN)/python -m bench.everything $(ARGS)
 
 test: $(VENV)/.built $(VENV)/.dev  ## the whole suite, then the kernels again under each lower instruction set
 	$(BIN)/python -m tests.every_isa -n $(TEST_JOBS) $(ARGS)

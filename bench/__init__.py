@@ -1,1 +1,1 @@
-"""Layer benchmarks of fastconv against torch: `python -m bench`."""
+"""What is run with fastconv's benchmarks (`fastconv/_bench`) here, and the results of it."""

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from bench.report import console, machine
 from examples import digits, photograph, picture
 from examples.claims import Claims
-from examples.networks import AlexNet, ResNet18
+from fastconv._bench.machine import machine
+from fastconv._bench.networks import AlexNet, resnet18
+from fastconv._bench.tables import console
 
 
 def main() -> int:
@@ -27,7 +28,7 @@ def main() -> int:
     claims = Claims(screen)
     screen.print(machine())
     layers = {}
-    for title, network in (("ResNet-18", ResNet18), ("AlexNet", AlexNet)):
+    for title, network in (("ResNet-18", resnet18), ("AlexNet", AlexNet)):
         screen.rule(f"A photograph through {title}")
         torch.manual_seed(0)
         layers[title] = photograph.run(title, network(), claims, screen)

@@ -24,9 +24,9 @@ from sklearn.model_selection import train_test_split
 from torch.nn import functional
 
 import fastconv
-from bench.timing import clock
 from examples.claims import Claims
-from examples.networks import LeNet5
+from fastconv._bench.networks import LeNet5
+from fastconv._bench.timing import clock
 
 SEED = 0
 TEST_IMAGES = 600

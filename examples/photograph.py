@@ -13,10 +13,12 @@ from torch import nn
 from torch.nn import functional
 
 import fastconv
-from bench.compare import FP32_ERROR, Comparison, WrongResultError, compare
-from bench.report import comparison_row, comparison_table
 from examples.claims import Claims
-from examples.networks import calibrate
+from fastconv._bench.catalogue import describe
+from fastconv._bench.compare import FP32_ERROR, Comparison, WrongResultError, compare
+from fastconv._bench.networks import calibrate
+from fastconv._bench.tables import comparison_row, comparison_table
+from fastconv._bench.timing import clock_name
 
 # ImageNet's channel statistics, which every network of its kind is fed with.
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -75,20 +77,24 @@ def run(title: str, network: nn.Module, claims: Claims, console: Console) -> lis
     calibrate(network, images)
     inputs = layer_inputs(network, images)
 
-    table = comparison_table(f"{title}, two photographs, fp32, {torch.get_num_threads()} thread(s)")
+    table = comparison_table(
+        f"{title}, two photographs, fp32, {torch.get_num_threads()} thread(s)", clock_name()
+    )
     results = []
     try:
         for name in track(inputs, f"{title}: layers", console=console, transient=True):
             layer = network.get_submodule(name)
             comparison = compare(layer, inputs[name])
-            comparison_row(table, name, layer, inputs[name], comparison)
+            shape = describe(title, name, layer, inputs[name]).shape
+            comparison_row(table, name, shape, comparison, comparison.errors.fastconv)
             results.append(LayerResult(name, comparison))
         whole = compare(network, images, floor=NETWORK_ERROR, budget=4)
     except WrongResultError as error:
         claims.check(False, f"{title}: {error}")
         return results
     table.add_section()
-    comparison_row(table, "whole network", network, images, whole)
+    plane = "x".join(map(str, images.shape[1:]))
+    comparison_row(table, "whole network", plane, whole, whole.errors.fastconv)
     console.print(table)
 
     worst = max((result.comparison.errors for result in results), key=lambda e: e.fastconv)

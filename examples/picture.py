@@ -12,10 +12,10 @@ matplotlib.use("Agg")  # a file is all that is wanted: no display needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from bench.compare import Side
-from bench.timing import clock_name
 from examples.digits import EARLY_STEPS, LOSS_TOLERANCE, Run
 from examples.photograph import LayerResult
+from fastconv._bench.compare import Side
+from fastconv._bench.timing import clock_name
 
 COLOURS: dict[Side, str] = {"torch": "#e8590c", "fastconv": "#1864ab"}
 

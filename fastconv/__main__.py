@@ -1,4 +1,4 @@
-"""``python -m fastconv info``: facts about this build, this CPU and the algorithms."""
+"""The command line: ``python -m fastconv info`` and ``python -m fastconv bench``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import argparse
 import torch
 
 import fastconv
+from fastconv._bench.command import DESCRIPTION, run
+from fastconv._bench.options import add_options
 from fastconv._ops import _C
 from fastconv._table import render
 
@@ -34,13 +36,17 @@ def info() -> str:
     return "\n".join([*lines, "", render(header, algorithms)])
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fastconv", description=fastconv.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="facts about this build, this CPU and the algorithms")
-    parser.parse_args()
+    add_options(commands.add_parser("bench", help=DESCRIPTION, description=DESCRIPTION))
+    arguments = parser.parse_args()
+    if arguments.command == "bench":
+        return run(arguments, "python -m fastconv bench")
     print(info())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -21,6 +21,11 @@ Key = TypeVar("Key")
 # repeated within the sample.
 SHORTEST_SAMPLE = 200e-6
 
+# A median needs some rounds; of rounds that take seconds, as training steps do, fewer must do.
+FEWEST_ROUNDS = 7
+LONG_ROUND = 2.0
+FEWEST_LONG_ROUNDS = 3
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -39,8 +44,8 @@ def clock() -> Callable[[], float]:
     return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
-def clock_name() -> str:
-    return "CPU time" if torch.get_num_threads() == 1 else "wall time"
+def clock_name(threads: int | None = None) -> str:
+    return "CPU time" if (threads or torch.get_num_threads()) == 1 else "wall time"
 
 
 def _seconds(call: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
@@ -54,23 +59,36 @@ def time_interleaved(
     candidates: Mapping[Key, Callable[[], object]],
     *,
     budget: float = 0.5,
-    min_rounds: int = 7,
     max_rounds: int = 200,
     clock: Callable[[], float],
+    before_sample: Callable[[], object] | None = None,
 ) -> dict[Key, Timing]:
-    """Time every candidate for about `budget` seconds in all, and at least `min_rounds` rounds."""
+    """Time every candidate for about `budget` seconds in all, and for a few rounds at least.
+
+    `before_sample` runs before each sample, outside the time, and makes a sample a single call.
+    """
     names = list(candidates)
     for call in candidates.values():  # first calls create primitives and fault pages in
         call()
-    warm = {name: _seconds(candidates[name], 1, clock) for name in names}
-    repeats = {name: max(1, round(SHORTEST_SAMPLE / max(warm[name], 1e-9))) for name in names}
-    round_cost = sum(max(warm[name], SHORTEST_SAMPLE) for name in names)
-    rounds = min(max_rounds, max(min_rounds, round(budget / round_cost)))
+    start = time.perf_counter()
+    repeats = {}
+    for name in names:
+        if before_sample is not None:
+            before_sample()
+        warm = _seconds(candidates[name], 1, clock)
+        alone = before_sample is not None
+        repeats[name] = 1 if alone else max(1, round(SHORTEST_SAMPLE / max(warm, 1e-9)))
+    short = 0.0 if before_sample is not None else SHORTEST_SAMPLE * len(names)
+    round_cost = max(time.perf_counter() - start, short)
+    fewest = FEWEST_ROUNDS if round_cost < LONG_ROUND else FEWEST_LONG_ROUNDS
+    rounds = min(max_rounds, max(fewest, round(budget / round_cost)))
 
     samples: dict[Key, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
+            if before_sample is not None:
+                before_sample()
             samples[name].append(_seconds(candidates[name], repeats[name], clock))
     timings = {}
     for name, values in samples.items():

@@ -1,0 +1,36 @@
+"""How far from float64 a result may be, where twice torch's own error allows less."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from fastconv._bench.compare import FP32_ERROR
+from fastconv._bench.passes import Direction
+
+# What torch's `fp32_precision` switch allows a float32 convolution. Under 'ieee' twice torch's own
+# error is the rule; the least step of a float32 is there for results of which torch rounds none.
+_PRECISIONS = {"none": FP32_ERROR, "ieee": 2**-23, "tf32": 5e-5, "bf16": 2**-8}
+PRECISIONS = tuple(_PRECISIONS)
+
+# A rounding error turns round the sign of a few activations next to zero, and with it moves their
+# whole gradient: torch's own training steps are that far from float64 (1e-3 was measured).
+_TRAINING = 100.0
+
+
+def layer_floor(dtype: torch.dtype, precision: str) -> float:
+    """16-bit results may be one rounding away."""
+    if dtype == torch.float32:
+        return _PRECISIONS[precision]
+    return torch.finfo(dtype).eps / 2
+
+
+def network_floor(
+    network: nn.Module, dtype: torch.dtype, precision: str, direction: Direction
+) -> float:
+    """Errors of layers are independent, so in a row of them they add like a random walk."""
+    depth = sum(isinstance(module, nn.Conv2d) for module in network.modules())
+    floor = layer_floor(dtype, precision) * math.sqrt(depth)
+    return floor * _TRAINING if direction == "training step" else floor
