@@ -216,7 +216,7 @@ def test_results_survive_a_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.json"
     results = Results(
         MACHINE,
-        ["--limit", "1"],
+        {"limit": "1"},
         {"float32, 1": 1e11},
         [row(), row("b", precision="tf32", frozen=True)],
         [regret("a", a=1.0, b=2.0)],

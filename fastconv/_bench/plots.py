@@ -19,11 +19,13 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from fastconv._bench.compare import Side
 from fastconv._bench.results import Results, Row, geometric_mean, peak_key
 from fastconv._bench.settings import Setting
+from fastconv._bench.subjects import WHOLE_NETWORK
 
 COLOURS: dict[Side, str] = {"torch": "#e8590c", "fastconv": "#1864ab"}
 _SLOWER = "#e8590c"
 _GREY = "#495057"
 _ROWS_PER_COLUMN = 48
+_MOST_COLUMNS = 4
 _ROW_INCHES = 0.17
 _MOST_NAMED = 60
 
@@ -51,8 +53,9 @@ def draw_ratios(results: Results, setting: Setting, rows: Sequence[Row]) -> Figu
     """One bar a layer from 1.0 outwards, by network, in as many columns as it takes."""
     lines: list[Row | str] = []
     for network, group in itertools.groupby(rows, key=lambda row: row.network):
-        lines += [network, *group]
-    columns = math.ceil(len(lines) / _ROWS_PER_COLUMN)
+        layers = list(group)
+        lines += layers if _is_network(layers[0]) else [network, *layers]
+    columns = min(_MOST_COLUMNS, math.ceil(len(lines) / _ROWS_PER_COLUMN))
     length = math.ceil(len(lines) / columns)
     figure = pyplot.figure(
         figsize=(7.5 if columns == 1 else 5.2 * columns, 1.7 + length * _ROW_INCHES),
@@ -92,7 +95,7 @@ def _draw_bars(axes: Axes, lines: Sequence[Row | str], length: int) -> None:
             va="center",
             fontsize=6,
         )
-    names = ["" if isinstance(line, str) else f"{line.name}  {line.shape}" for line in lines]
+    names = ["" if isinstance(line, str) else _label(line) for line in lines]
     axes.set_yticks(range(len(lines)), names, fontsize=6)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(length - 0.4, -0.6)
@@ -124,33 +127,39 @@ def draw_rates(results: Results, setting: Setting, rows: Sequence[Row]) -> Figur
     for dtype, peak in peaks.items():
         axes.axhline(peak, color="black", linewidth=1, linestyle="--")
         axes.annotate(
-            f"{peak:.0f}: torch.mm, {dtype}",
+            f"{peak:.0f}\ntorch.mm\n{dtype}",
             (1, peak),
             xycoords=axes.get_yaxis_transform(),
-            xytext=(-4, -3),
+            xytext=(4, 0),
             textcoords="offset points",
-            ha="right",
-            va="top",
+            va="center",
             fontsize=8,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
         )
     axes.set_ylim(0, top)
     axes.set_xlim(-1, len(rows))
     axes.set_ylabel("GFLOP/s by the definition's products")
-    _mark_networks(axes, rows)
+    if not _is_network(rows[0]):
+        _mark_networks(axes, rows)
     if named:
-        labels = [f"{row.name}  {row.shape}" for row in rows]
-        axes.set_xticks(places, labels, rotation=90, fontsize=6.5)
+        axes.set_xticks(places, [_label(row) for row in rows], rotation=90, fontsize=6.5)
     else:
         axes.set_xticks([])
     axes.grid(axis="y", alpha=0.3)
-    figure.legend(loc="outside lower right", ncols=2, frameon=False)
+    axes.legend(loc="lower left", bbox_to_anchor=(1, 0), frameon=False, handletextpad=0)
     title = f"Operations a second, each side at its faster layout\n{setting}"
     if highest > peaks["float32"]:
-        title += "; Winograd forms fewer products than the definition"
+        title += "; Winograd and padding save products of the definition"
     axes.set_title(title, pad=24)
     _footnote(figure, results)
     return figure
+
+
+def _label(row: Row) -> str:
+    return row.network if _is_network(row) else f"{row.name}  {row.shape}"
+
+
+def _is_network(row: Row) -> bool:
+    return row.kind == WHOLE_NETWORK
 
 
 def _mark_networks(axes: Axes, rows: Sequence[Row]) -> None:

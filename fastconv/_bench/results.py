@@ -86,7 +86,8 @@ class Regret:
 @dataclass
 class Results:
     machine: dict[str, str]
-    command: list[str] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+    """Of the command line, as they were in force."""
     peaks: dict[str, float] = field(default_factory=dict)
     """Operations a second of torch.mm, by `peak_key`."""
     rows: list[Row] = field(default_factory=list)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ from fastconv._bench.subjects import name_of, network_of
 
 def run_tasks(tasks: Sequence[Task], arguments: argparse.Namespace) -> Results:
     """Interrupted, it returns what it has."""
-    results = Results(facts(), command=sys.argv[1:])
+    results = Results(facts(), {name: str(value) for name, value in vars(arguments).items()})
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -81,7 +81,7 @@ def _measure(
             task.subject,
             task.setting,
             budget=arguments.seconds,
-            before_sample=CacheEviction() if task.setting.cold else None,
+            before_sample=_eviction() if task.setting.cold else None,
             memory=arguments.memory,
         )
         results.rows.append(row)
@@ -92,6 +92,11 @@ def _measure(
         if not task.setting.algorithm:
             raise
         rejected.append(str(error))  # the algorithm that was asked for cannot do this layer
+
+
+@functools.cache
+def _eviction() -> CacheEviction:
+    return CacheEviction()
 
 
 def _measure_peaks(results: Results, setting: Setting) -> None:

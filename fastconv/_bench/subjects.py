@@ -16,6 +16,8 @@ from fastconv._bench.tolerance import layer_floor, network_floor
 
 Subject: TypeAlias = Layer | Network
 
+WHOLE_NETWORK = "whole network"
+
 # A step forward and the two backward ones of about as many products each.
 _STEPS_OF_TRAINING = 3
 
@@ -61,7 +63,7 @@ def work_of(subject: Subject, setting: Setting) -> int:
 
 
 def name_of(subject: Subject) -> str:
-    return "whole network" if isinstance(subject, Network) else subject.name
+    return WHOLE_NETWORK if isinstance(subject, Network) else subject.name
 
 
 def network_of(subject: Subject) -> str:
@@ -69,7 +71,7 @@ def network_of(subject: Subject) -> str:
 
 
 def kind_of(subject: Subject) -> str:
-    return "whole network" if isinstance(subject, Network) else subject.kind
+    return WHOLE_NETWORK if isinstance(subject, Network) else subject.kind
 
 
 def shape_of(subject: Subject) -> str:

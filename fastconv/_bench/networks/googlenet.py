@@ -28,13 +28,15 @@ class Inception(nn.Module):
         self, channels: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int
     ) -> None:
         super().__init__()
-        self.one = ConvNorm(channels, one, 1)
-        self.three = nn.Sequential(ConvNorm(channels, reduce3, 1), ConvNorm(reduce3, three, 3))
-        self.five = nn.Sequential(ConvNorm(channels, reduce5, 1), ConvNorm(reduce5, five, 3))
-        self.pool = nn.Sequential(nn.MaxPool2d(3, 1, 1), ConvNorm(channels, pool, 1))
+        self.branch1 = ConvNorm(channels, one, 1)
+        self.branch2 = nn.Sequential(ConvNorm(channels, reduce3, 1), ConvNorm(reduce3, three, 3))
+        self.branch3 = nn.Sequential(ConvNorm(channels, reduce5, 1), ConvNorm(reduce5, five, 3))
+        self.branch4 = nn.Sequential()
+        self.branch4.add_module("pool", nn.MaxPool2d(3, 1, 1))
+        self.branch4.add_module("1", ConvNorm(channels, pool, 1))
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        branches = (self.one, self.three, self.five, self.pool)
+        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
         return torch.cat([branch(input) for branch in branches], 1)
 
 
