@@ -429,7 +429,7 @@ def test_wrong_results_are_reported_and_not_timed(
     path = tmp_path / "a.json"
     options = ("--network", "LeNet-5", "--layers", "conv1", "--seconds", "0", "--json", str(path))
     assert run(*options) == 1
-    assert "WRONG, not timed" in capsys.readouterr().out
+    assert "FAILED LeNet-5 conv1" in capsys.readouterr().out
     saved = json.loads(path.read_text())
     assert len(saved["failures"]) == 1
     assert saved["rows"] == []

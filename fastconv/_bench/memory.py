@@ -8,6 +8,7 @@ resident memory before it, output included, as the kernel counts them (VmHWM and
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import re
 from multiprocessing.connection import Connection
@@ -25,6 +26,10 @@ _CLEAR = Path("/proc/self/clear_refs")
 _FORGET_PEAK = "5"
 
 
+class ProcessDiedError(Exception):
+    """A process ended without a figure."""
+
+
 def can_measure() -> bool:
     return _STATUS.exists() and _CLEAR.exists()
 
@@ -32,7 +37,7 @@ def can_measure() -> bool:
 def peak_memory(subject: Subject, setting: Setting, side: Side, layout: Layout) -> int:
     """Bytes that the first call adds to a process at its peak.
 
-    Raises RuntimeError where the process dies, for want of memory mostly.
+    Raises ProcessDiedError where there is not enough memory, mostly.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -43,7 +48,7 @@ def peak_memory(subject: Subject, setting: Setting, side: Side, layout: Layout) 
     try:
         return int(receiver.recv())
     except EOFError:
-        raise RuntimeError(f"the process that measured {side}'s memory died") from None
+        raise ProcessDiedError(f"the process that measured {side}'s memory died") from None
     finally:
         process.join()
         receiver.close()
@@ -57,6 +62,7 @@ def _measure(
         own = input.clone(memory_format=MEMORY_FORMATS[layout])
         call = prepare(twin(module, side, layout, setting.frozen), own, setting.direction)
         _load_libraries(side, layout)
+        _give_back_freed_memory()
         _CLEAR.write_text(_FORGET_PEAK, encoding="ascii")
         before = _resident("VmRSS")
         call()
@@ -64,10 +70,19 @@ def _measure(
 
 
 def _load_libraries(side: Side, layout: Layout) -> None:
-    """What a process pays once for all convolutions: threads started, code paged in."""
-    small = torch.nn.Conv2d(16, 16, 3)
-    input = torch.randn(2, 16, 9, 9, requires_grad=True)
-    twin(small, side, layout, frozen=False)(input).sum().backward()
+    """What a process pays once for all convolutions: modules imported, threads, code paged in."""
+    module = twin(torch.nn.Conv2d(64, 64, 3, padding=1), side, layout, frozen=False)
+    input = torch.randn(2, 64, 14, 14, requires_grad=True)
+    module(input).sum().backward()
+    with torch.no_grad():
+        module(input)
+
+
+def _give_back_freed_memory() -> None:
+    """What the C library keeps of it would serve the call without showing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
 
 
 def _resident(entry: str) -> int:

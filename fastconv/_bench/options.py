@@ -56,7 +56,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--limit", type=_positive, help="at most so many layers, evenly spread")
 
     how = parser.add_argument_group("how", "several values make every combination")
-    how.add_argument("--pass", dest="passes", nargs="+", choices=PASSES, metavar="PASS")
+    how.add_argument(
+        "--pass",
+        dest="passes",
+        nargs="+",
+        choices=PASSES,
+        metavar="PASS",
+        help=f"of {', '.join(PASSES)} (default forward)",
+    )
     how.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"])
     how.add_argument(
         "--precision",

@@ -41,7 +41,7 @@ def show(results: Results) -> None:
 
 
 def show_failure(failure: str, screen: Console) -> None:
-    screen.print(f"[bold red]WRONG, not timed[/] {escape(failure)}")
+    screen.print(f"[bold red]FAILED[/] {escape(failure)}")
 
 
 def show_setting(results: Results, setting: Setting, screen: Console) -> None:

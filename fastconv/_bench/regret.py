@@ -65,7 +65,7 @@ def _in_layout(
         error = judge(call(), theirs, reference, floor)
         if not error.ok:
             raise WrongResultError(
-                f"{setting.direction} by {name} in {layout} errs {error.fastconv:.1e} against "
+                f"{name} in {layout} errs {error.fastconv:.1e} against "
                 f"float64, allowed {error.allowed:.1e}, torch errs {error.torch:.1e}"
             )
         return call

@@ -93,7 +93,7 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     regrets: list[Regret] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    """Results too far from float64, which were not timed."""
+    """Results too far from float64, which were not timed, and processes that died."""
 
     def settings(self) -> list[Setting]:
         measured = [row.setting for row in self.rows] + [entry.setting for entry in self.regrets]

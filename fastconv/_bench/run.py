@@ -22,6 +22,7 @@ from fastconv._bench import present
 from fastconv._bench.compare import WrongResultError
 from fastconv._bench.machine import CacheEviction, facts, measured_peak
 from fastconv._bench.measure import measure
+from fastconv._bench.memory import ProcessDiedError
 from fastconv._bench.networks import Network
 from fastconv._bench.options import UsageError
 from fastconv._bench.plan import Task
@@ -85,7 +86,7 @@ def _measure(
             memory=arguments.memory,
         )
         results.rows.append(row)
-    except WrongResultError as error:
+    except (WrongResultError, ProcessDiedError) as error:
         results.failures.append(f"{label}: {error}")
         present.show_failure(results.failures[-1], screen)
     except RuntimeError as error:
