@@ -45,7 +45,7 @@ def _require_same_device(first: Tensor, *others: Tensor | None) -> None:
 
 
 @_ops.register_fake("conv2d")
-def _conv2d(
+def conv2d_without_data(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -84,7 +84,7 @@ def _conv2d_packed(
     dilation: Any = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    return _conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return conv2d_without_data(input, weight, bias, stride, padding, dilation, groups)
 
 
 def _check_grad_output(grad_output: Tensor, expected: list[int]) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
 from fastconv import _ops
+from fastconv._fakes import conv2d_without_data
 from fastconv._ops import _C
 
 __all__ = ["SMALLEST_KEPT", "PackedWeights", "packed_memory"]
@@ -152,10 +152,10 @@ class PackedWeights:
             weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
         ):
             return None
-        with _disable_current_modes():  # explain() would take it for a call of the model's
-            output = _ops.conv2d(
-                input.to("meta"), weight.to("meta"), None, stride, padding, dilation, groups
-            )
+        # Not by torch's dispatcher, where explain() would take it for a call of the model's.
+        output = conv2d_without_data(
+            input.to("meta"), weight.to("meta"), None, stride, padding, dilation, groups
+        )
 
         def ask(weight_is_packed: bool) -> Any:
             explanation = _C.explain_conv2d(

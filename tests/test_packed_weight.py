@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from _algorithms import fp32_precision, usable_algorithms
+from _subprocess import output_of
 from torch import Tensor
 
 import fastconv
@@ -189,3 +190,15 @@ def test_ieee_refuses_what_is_less_accurate(algorithm: fastconv.Algorithm) -> No
         else:
             with pytest.raises(RuntimeError, match="'ieee'"):
                 run(algorithm, x, weight, 1)
+
+
+def test_the_first_call_imports_nothing_large() -> None:
+    """sympy, which torch's own checks of symbolic sizes need, is 36 MB and 0.4 s."""
+    code = """
+        import sys, torch, fastconv
+        loaded = set(sys.modules)
+        with torch.no_grad():
+            fastconv.nn.Conv2d(64, 64, 3, padding=1)(torch.randn(1, 64, 28, 28))
+        print(set(sys.modules) - loaded)
+        """
+    assert "sympy" not in output_of(code)
