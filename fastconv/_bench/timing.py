@@ -65,11 +65,10 @@ def time_interleaved(
 ) -> dict[Key, Timing]:
     """Time every candidate for about `budget` seconds in all, and for a few rounds at least.
 
+    Each must have been called before: first calls create primitives and fault pages in.
     `before_sample` runs before each sample, outside the time, and makes a sample a single call.
     """
     names = list(candidates)
-    for call in candidates.values():  # first calls create primitives and fault pages in
-        call()
     start = time.perf_counter()
     repeats = {}
     for name in names:
