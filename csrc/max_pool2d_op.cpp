@@ -37,8 +37,9 @@ Pooled forward(const Tensor& input, const Pool2dParams& params, bool with_indice
   return pooled;
 }
 
+// `window` is what made the indices, where the caller knows it.
 Tensor backward(const Tensor& grad_output, const Tensor& indices, Sizes input_size,
-                bool channels_last, std::string_view algorithm) {
+                bool channels_last, const Pool2dParams* window, std::string_view algorithm) {
   const DeviceScope device(grad_output);
   require_dense(grad_output, "grad_output");
   require_dense(indices, "indices");
@@ -46,7 +47,7 @@ Tensor backward(const Tensor& grad_output, const Tensor& indices, Sizes input_si
           torch::headeronly::toString(indices.scalar_type()));
   const DType dtype = require_dtype(grad_output, "max_pool2d_backward");
   Pool2dProblem problem = max_pool2d_backward_problem(dtype, input_size, Shape(grad_output).sizes,
-                                                      Shape(indices).sizes);
+                                                      Shape(indices).sizes, window);
   const bool nhwc = channels_last && input_size.size() == 4;
   // The kernels want indices to lie exactly like grad_output, and the forward's own always lie like
   // its input.
@@ -63,8 +64,9 @@ Tensor backward(const Tensor& grad_output, const Tensor& indices, Sizes input_si
   tensors.indices = const_cast<int64_t*>(static_cast<const int64_t*>(index.const_data_ptr()));
   tensors.index_out_of_range = &index_out_of_range;
   run_max_pool2d(PoolDirection::backward, problem, tensors, algorithm);
-  require(!index_out_of_range, "max_pool2d_backward: found an index outside the ", problem.H, " x ",
-          problem.W, " input plane");
+  require(!index_out_of_range, "max_pool2d_backward: found an index outside ",
+          window == nullptr ? "the " : "its window in the ", problem.H, " x ", problem.W,
+          " input plane");
   return grad_input;
 }
 
@@ -100,7 +102,7 @@ std::tuple<Tensor, Tensor> max_pool2d_with_indices(const Tensor& input,
 Tensor max_pool2d_backward(const Tensor& grad_output, const Tensor& indices,
                            const std::vector<int64_t>& input_size, bool channels_last,
                            const std::string& algorithm) {
-  return backward(grad_output, indices, input_size, channels_last, algorithm);
+  return backward(grad_output, indices, input_size, channels_last, nullptr, algorithm);
 }
 
 Tensor max_pool2d_eager(const Tensor& input, int64_t kernel_h, int64_t kernel_w, int64_t stride_h,
@@ -123,13 +125,20 @@ std::tuple<Tensor, Tensor> max_pool2d_with_indices_eager(const Tensor& input, in
 }
 
 Tensor max_pool2d_backward_eager(const Tensor& grad_output, const Tensor& indices, int64_t height,
-                                 int64_t width, bool channels_last) {
+                                 int64_t width, bool channels_last, int64_t kernel_h,
+                                 int64_t kernel_w, int64_t stride_h, int64_t stride_w,
+                                 int64_t pad_h, int64_t pad_w, int64_t dilation_h,
+                                 int64_t dilation_w, bool ceil_mode, const std::string& algorithm) {
   const Shape pooled(grad_output);
   const Sizes sizes = pooled.sizes;
   require(sizes.size() == 3 || sizes.size() == 4, "Expected 3D or 4D grad_output, but got size ",
           sizes);
   const int64_t input_size[] = {sizes[0], sizes[sizes.size() - 3], height, width};
-  return backward(grad_output, indices, Sizes(input_size).last(sizes.size()), channels_last, {});
+  const Window window{
+      {kernel_h, kernel_w}, {stride_h, stride_w}, {pad_h, pad_w}, {dilation_h, dilation_w}};
+  const Pool2dParams params = window.params(ceil_mode);
+  return backward(grad_output, indices, Sizes(input_size).last(sizes.size()), channels_last,
+                  &params, algorithm);
 }
 
 }  // namespace fastconv

@@ -36,7 +36,11 @@ std::tuple<Tensor, Tensor> max_pool2d_with_indices_eager(const Tensor& input, in
                                                          int64_t pad_w, int64_t dilation_h,
                                                          int64_t dilation_w, bool ceil_mode);
 
+// The window is what made the indices: knowing it is worth an algorithm of its own.
 Tensor max_pool2d_backward_eager(const Tensor& grad_output, const Tensor& indices, int64_t height,
-                                 int64_t width, bool channels_last);
+                                 int64_t width, bool channels_last, int64_t kernel_h,
+                                 int64_t kernel_w, int64_t stride_h, int64_t stride_w,
+                                 int64_t pad_h, int64_t pad_w, int64_t dilation_h,
+                                 int64_t dilation_w, bool ceil_mode, const std::string& algorithm);
 
 }  // namespace fastconv

@@ -45,7 +45,8 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
       "-> (Tensor, Tensor)");
   m.def(
       "_max_pool2d_backward(Tensor grad_output, Tensor indices, int height, int width, "
-      "bool channels_last) -> Tensor");
+      "bool channels_last, int kernel_h, int kernel_w, int stride_h, int stride_w, int pad_h, "
+      "int pad_w, int dilation_h, int dilation_w, bool ceil_mode, str algorithm=\"\") -> Tensor");
   // Of the CPU alone, and of inference: neither has a derivative.
   m.def(
       "conv2d_pack_weight(Tensor weight, SymInt[] input_size, SymInt[2] stride=1, "

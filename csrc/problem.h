@@ -101,8 +101,9 @@ struct Conv2dTensors {
   const std::byte* packed_weight = nullptr;
 };
 
-// One max pooling. indices, where there are any, lie exactly like output (same strides), as int64
-// into H x W.
+// One max pooling. A backward may come without the window, whose four extents are zero then:
+// indices are enough to compute it. indices, where there are any, lie exactly like output (same
+// strides), as int64 into H x W.
 struct Pool2dProblem {
   DType dtype;
   int64_t N, C, H, W;
@@ -114,8 +115,8 @@ struct Pool2dProblem {
 // forward reads input and writes output and, where it is not null, indices. backward reads the
 // gradient of the output from `output` and indices, and writes the gradient of the input to
 // `input`. Indices are int64 into the H x W plane and lie exactly like output. backward must check
-// each index against the plane: where one lies outside it sets *index_out_of_range and touches no
-// memory for it.
+// each index against the plane, or against its window where kernel says that it is known: where one
+// lies outside it sets *index_out_of_range and touches no memory for it.
 struct MaxPool2dTensors {
   void* input = nullptr;
   void* output = nullptr;

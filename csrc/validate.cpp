@@ -238,7 +238,7 @@ Pool2dProblem max_pool2d_problem(DType dtype, Sizes input, const Pool2dParams& p
 }
 
 Pool2dProblem max_pool2d_backward_problem(DType dtype, Sizes input, Sizes grad_output,
-                                          Sizes indices) {
+                                          Sizes indices, const Pool2dParams* window) {
   check_sizes(input, dtype, "input");
   check_pool_rank(input);
   check_pool_planes(input);
@@ -248,13 +248,17 @@ Pool2dProblem max_pool2d_backward_problem(DType dtype, Sizes input, Sizes grad_o
           "Expected grad_output and indices of the same size, but got ", grad_output, " and ",
           indices);
   Pool2dProblem p = planes_of(dtype, input);
-  p.P = spatial(grad_output)[0];
-  p.Q = spatial(grad_output)[1];
+  if (window != nullptr) {
+    p = max_pool2d_problem(dtype, input, *window);
+  } else {
+    p.P = spatial(grad_output)[0];
+    p.Q = spatial(grad_output)[1];
+  }
   const int64_t expected[] = {p.N, p.C, p.P, p.Q};
   const Sizes shape = input.size() == 4 ? Sizes(expected) : Sizes(expected).last(3);
-  require(std::equal(shape.begin(), shape.end(), grad_output.begin()),
-          "Expected grad_output with the batch and channels of the input ", input,
-          ", but got grad_output of size ", grad_output);
+  require(std::equal(shape.begin(), shape.end(), grad_output.begin()), "Expected grad_output ",
+          window == nullptr ? "with the batch and channels" : "of a pooling", " of the input ",
+          input, ", but got grad_output of size ", grad_output);
   return p;
 }
 

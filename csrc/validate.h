@@ -35,9 +35,9 @@ struct Pool2dParams {
 Pool2dProblem max_pool2d_problem(DType dtype, Sizes input, const Pool2dParams& params);
 
 // The problem of a pooling backward: indices name their window's source directly, so that only
-// planes matter.
+// planes matter. `window`, the forward's parameters, may be null: the problem's are zero then.
 Pool2dProblem max_pool2d_backward_problem(DType dtype, Sizes input, Sizes grad_output,
-                                          Sizes indices);
+                                          Sizes indices, const Pool2dParams* window = nullptr);
 
 // Throws where the gradient of the output of `problem` cannot have this shape. `batched` says
 // whether the shape has a batch dimension.

@@ -35,6 +35,29 @@ def pool_is_channels_last(input: Tensor) -> bool:
     return input.dim() == 4 and suggests_channels_last(input)
 
 
+def pair(values: Any) -> tuple[int, int]:
+    return values[0], values[-1]
+
+
+def grad_of_input(
+    ctx: Any, grad_values: Tensor, window: tuple[Any, ...], algorithm: str = ""
+) -> Tensor:
+    """By the operator that is told the window, where nothing but the kernel is left to reach."""
+    (indices,) = ctx.saved_tensors
+    size, channels_last = ctx.input_size, ctx.channels_last
+    grad_input: Tensor
+    if reaches_kernel_in_backward(grad_values):
+        grad_input = _ops.max_pool2d_backward_eager(
+            grad_values, indices, size[-2], size[-1], channels_last, *window, algorithm
+        )
+    else:
+        with calls_in_backward():
+            grad_input = _ops.max_pool2d_backward(
+                grad_values, indices, size, channels_last, algorithm
+            )
+    return grad_input
+
+
 class MaxPool2dFunction(OperatorFunction):
     """(values, indices) = max_pool2d_with_indices(input)"""
 
@@ -58,6 +81,7 @@ class MaxPool2dFunction(OperatorFunction):
         ctx.save_for_forward(indices)
         ctx.input_size = input.shape
         ctx.channels_last = pool_is_channels_last(input)
+        ctx.window = (kernel_size, stride, padding, dilation, ceil_mode)
         ctx.algorithm = algorithm
         ctx.set_materialize_grads(False)
         return values, indices
@@ -66,11 +90,15 @@ class MaxPool2dFunction(OperatorFunction):
     def backward(ctx: Any, grad_values: Tensor | None, _: None) -> tuple[Any, ...]:
         grad_input = None
         if grad_values is not None:
-            (indices,) = ctx.saved_tensors
-            with calls_in_backward():
-                grad_input = _ops.max_pool2d_backward(
-                    grad_values, indices, ctx.input_size, ctx.channels_last, ctx.algorithm
-                )
+            kernel_size, stride, padding, dilation, ceil_mode = ctx.window
+            window = (
+                *pair(kernel_size),
+                *pair(stride or kernel_size),
+                *pair(padding),
+                *pair(dilation),
+                ceil_mode,
+            )
+            grad_input = grad_of_input(ctx, grad_values, window, ctx.algorithm)
         return grad_input, None, None, None, None, None, None
 
     @staticmethod
@@ -92,6 +120,7 @@ class EagerMaxPool2dFunction(OperatorFunction):
         ctx.save_for_backward(indices)
         ctx.input_size = input.shape
         ctx.channels_last = pool_is_channels_last(input)
+        ctx.window = window
         ctx.set_materialize_grads(False)
         return values, indices
 
@@ -99,16 +128,7 @@ class EagerMaxPool2dFunction(OperatorFunction):
     def backward(ctx: Any, grad_values: Tensor | None, _: None) -> tuple[Any, ...]:
         if grad_values is None:
             return None, None
-        (indices,) = ctx.saved_tensors
-        size, channels_last = ctx.input_size, ctx.channels_last
-        if not reaches_kernel_in_backward(grad_values):
-            with calls_in_backward():
-                grad_input = _ops.max_pool2d_backward(grad_values, indices, size, channels_last)
-        else:
-            grad_input = _ops.max_pool2d_backward_eager(
-                grad_values, indices, size[-2], size[-1], channels_last
-            )
-        return grad_input, None
+        return grad_of_input(ctx, grad_values, ctx.window), None
 
 
 class MaxPool2dBackwardFunction(OperatorFunction):

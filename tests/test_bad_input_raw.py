@@ -60,6 +60,17 @@ def pool_backward(
     return lambda: ops.max_pool2d_backward(grad, index, list(size), **kwargs)
 
 
+def pool_backward_of_window(
+    kernel: int = 2, stride: int = 2, pad: int = 0, size: int = 6, **broken: int
+) -> Callable[[], Any]:
+    """The private operator that is told the window, on ones of 3 x 3 and the indices of 2x2/2."""
+    index = torch.arange(0, 36, 2).reshape(1, 1, 6, 3)[:, :, ::2].contiguous()
+    for at, value in broken.items():
+        index.view(-1)[int(at.removeprefix("at_"))] = value
+    window = (kernel, kernel, stride, stride, pad, pad, 1, 1, False)
+    return lambda: ops._max_pool2d_backward(ones(1, 1, 3, 3), index, size, size, False, *window)
+
+
 def meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return zeros(shape, dtype=dtype, device="meta")
 
@@ -68,6 +79,7 @@ def test_the_rows_below_start_from_calls_that_work() -> None:
     assert outcome(grad_input()) == "returned [(1, 4, 6, 6)]"
     assert outcome(grad_weight()) == "returned [(8, 4, 3, 3)]"
     assert outcome(pool_backward()) == "returned [(1, 4, 6, 6)]"
+    assert outcome(pool_backward_of_window()) == "returned [(1, 1, 6, 6)]"
     assert outcome(lambda: ops.conv2d_grad_bias(ones(1, 8, 4, 4))) == "returned [(8,)]"
 
 
@@ -179,6 +191,18 @@ LIES: dict[str, Callable[[], Any]] = {
     "pool: plane too small for the indices": pool_backward(
         index=indices(1, 4, 3, 3, value=4), size=(1, 4, 2, 2)
     ),
+    "pool with window: index beyond the plane": pool_backward_of_window(at_4=36),
+    "pool with window: index negative": pool_backward_of_window(at_4=-1),
+    "pool with window: index beyond 32 bits": pool_backward_of_window(at_4=2**32 + 16),
+    "pool with window: index largest": pool_backward_of_window(at_8=2**63 - 1),
+    "pool with window: window of another forward": pool_backward_of_window(3, 1),
+    "pool with window: plane of another forward": pool_backward_of_window(size=8),
+    "pool with window: plane negative": pool_backward_of_window(size=-6),
+    "pool with window: plane huge": pool_backward_of_window(size=HUGE),
+    "pool with window: kernel 0": pool_backward_of_window(0),
+    "pool with window: kernel negative": pool_backward_of_window(-2),
+    "pool with window: stride 0": pool_backward_of_window(stride=0),
+    "pool with window: pad huge": pool_backward_of_window(pad=HUGE),
     "pool forward: stride huge and negative": lambda: ops.max_pool2d(
         ones(1, 4, 6, 6), [2], [-HUGE]
     ),

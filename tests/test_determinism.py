@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import pytest
 import torch
@@ -75,11 +76,13 @@ def test_conv2d_bits_do_not_depend_on_threads(
 def test_max_pool2d_bits_do_not_depend_on_threads(algorithm: fastconv.Algorithm) -> None:
     ran = 0
     for shape in ((3, 17, 40, 41), (1, 1, 200, 201), (1, 70, 40, 39)):
-        for layout in (torch.contiguous_format, torch.channels_last):
+        for layout, window in itertools.product(
+            (torch.contiguous_format, torch.channels_last), ((3, 1, 1), (2, 2, 0))
+        ):
             x = torch.randn(shape).to(memory_format=layout).requires_grad_()
 
-            def pool(x: Tensor = x) -> list[Tensor]:
-                values, indices = fastconv.max_pool2d(x, 3, 1, 1, return_indices=True)
+            def pool(x: Tensor = x, window: tuple[int, int, int] = window) -> list[Tensor]:
+                values, indices = fastconv.max_pool2d(x, *window, return_indices=True)
                 gradient = torch.linspace(-1, 1, values.numel()).view_as(values)
                 return [values.detach(), indices, *torch.autograd.grad(values, x, gradient)]
 

@@ -204,6 +204,45 @@ FASTCONV_TEST(max_pool2d, backward) {
   }
 }
 
+// An index that names a cell of another window is not of this pooling. The scatter adds there, what
+// relies on the window reports it; nobody may count it among another window's.
+FASTCONV_TEST(max_pool2d, index_of_another_window) {
+  constexpr int64_t kSide = 70, kOutputs = kSide / 2;
+  Pool2dProblem p = one_plane(kSide, kSide, 2, 2, kOutputs, kOutputs);
+  std::vector<int64_t> indices;
+  for (int64_t i = 0; i < kOutputs * kOutputs; ++i) {
+    indices.push_back(i / kOutputs * 2 * kSide + i % kOutputs * 2);
+  }
+  indices[kOutputs + 1] = indices[kOutputs + 20] + kSide + 1;
+  std::vector<float> gradient(indices.size(), 1);
+  for (bool channels_last : {false, true}) {
+    if (channels_last) {  // of two channels, or it would be contiguous too
+      p.C = 2;
+      p.input = {2 * kSide * kSide, 1, 2 * kSide, 2};
+      p.output = {2 * kOutputs * kOutputs, 1, 2 * kOutputs, 2};
+      std::vector<int64_t> both;
+      for (int64_t index : indices) both.insert(both.end(), {index, index});
+      indices = both;
+      gradient.resize(indices.size(), 1);
+    }
+    for (const MaxPool2dAlgorithm* algorithm : cpu::max_pool2d_backward_algorithms()) {
+      if (!reason_against(*algorithm, p).empty()) continue;
+      std::vector<float> result(static_cast<size_t>(p.C * kSide * kSide), -9);
+      bool reported = false;
+      run(*algorithm, p,
+          MaxPool2dTensors{result.data(), gradient.data(), indices.data(), &reported}, threads(1));
+      float sum = 0;
+      for (float x : result) {
+        check(x >= 0, algorithm->name, ": left a cell unwritten");
+        sum += x;
+      }
+      const auto all = static_cast<float>(gradient.size());
+      check(sum == all || (reported && sum == all - static_cast<float>(p.C)), algorithm->name,
+            ": the gradients sum to ", sum, " instead of ", all);
+    }
+  }
+}
+
 // torch's rules, by hand, for the reference and all others.
 FASTCONV_TEST(max_pool2d, chooses_as_torch_does) {
   const auto nan = static_cast<float>(kNaN);

@@ -5,6 +5,10 @@
 // one order whatever the number of threads. 16-bit floats are summed in a float copy of the block
 // and rounded once.
 //
+// Where the window is known, no index may lie behind its window, so that the cells of a plane are
+// zeroed just before the first addition can reach them and are still in the L1 cache then: 1.4
+// times as fast for planes of 112 x 112. (An image of contiguous channels is no faster for it.)
+//
 // Include this below a `#pragma GCC target`, with its own includes already included above it.
 #pragma once
 
@@ -17,7 +21,9 @@
 
 #include "cpu/dispatch_dtype.h"
 #include "cpu/max_pool2d/algorithms.h"
+#include "cpu/max_pool2d/backward_cost.h"
 #include "cpu/max_pool2d/tasks.h"
+#include "cpu/max_pool2d/window.h"
 
 namespace fastconv::cpu {
 namespace {
@@ -26,31 +32,35 @@ namespace {
 template <class Sum>
 struct ScatterSums {
   Sum* sums;
-  int64_t pitch, cells, channels;
+  int64_t pitch, channels;
 
-  void zero() const {
-    const int64_t lines = pitch == channels ? 1 : cells, length = cells * channels / lines;
+  void zero(Share cells) const {
+    const int64_t count = cells.end - cells.begin;
+    const int64_t lines = pitch == channels ? 1 : count, length = count * channels / lines;
     for (int64_t line = 0; line < lines; ++line) {
-      std::memset(sums + line * pitch, 0, static_cast<size_t>(length) * sizeof(Sum));
+      std::memset(sums + (cells.begin + line) * pitch, 0,
+                  static_cast<size_t>(length) * sizeof(Sum));
     }
   }
 
   // Adds grad[i * step] to the cell indices[i * step], of channel i for kOverChannels, else of the
-  // only one. Returns whether every index lies in the plane.
+  // only one. Returns whether every index is below `cells`.
   template <bool kOverChannels, class T>
-  bool add(const T* grad, const int64_t* indices, int64_t count, int64_t step) const {
-    // The usual plane is told apart so that its loop has no multiplications.
-    if (!kOverChannels && step == 1 && pitch == 1) {
-      return add_each<kOverChannels>(grad, indices, count, std::integral_constant<int64_t, 1>(),
-                                     std::integral_constant<int64_t, 1>());
-    }
-    return add_each<kOverChannels>(grad, indices, count, step, pitch);
+  bool add(const T* grad, const int64_t* indices, int64_t count, int64_t step,
+           int64_t cells) const {
+    // What is usual is told apart so that its loop has no multiplications that it can do without.
+    const std::integral_constant<int64_t, 1> one;
+    if constexpr (kOverChannels) return add_each<true>(grad, indices, count, one, pitch, cells);
+    if (step == 1 && pitch == 1) return add_each<false>(grad, indices, count, one, one, cells);
+    return add_each<false>(grad, indices, count, step, pitch, cells);
   }
 
  private:
+  // Not inlined: among its callers' variables GCC 12 keeps the loop's own on the stack, which costs
+  // half of the speed.
   template <bool kOverChannels, class T, class Step, class Pitch>
-  bool add_each(const T* grad, const int64_t* indices, int64_t count, Step step,
-                Pitch cell_pitch) const {
+  [[gnu::noinline]] bool add_each(const T* grad, const int64_t* indices, int64_t count, Step step,
+                                  Pitch cell_pitch, int64_t cells) const {
     Sum* const to = sums;
     const auto all = static_cast<uint64_t>(cells);
     bool in_range = true;
@@ -80,9 +90,16 @@ struct ScatterBlocks {
       channels = std::min(p.C, summed_in_copy ? 2 * kLine : round_up(share, kLine));
     }
     per_image = divide_up(p.C, channels);
+    band = p.P;
+    if (p.kernel.h > 0 && !contiguous_channels) {
+      constexpr int64_t kBandBytes = int64_t{1} << 14;  // half of an L1 cache
+      const int64_t row_bytes = p.W * std::max<int64_t>(size_of(p.dtype), sizeof(float));
+      band = std::clamp<int64_t>(kBandBytes / row_bytes / p.stride.h, 1, std::max<int64_t>(p.P, 1));
+    }
   }
 
   int64_t tasks, channels, per_image;
+  int64_t band;  // output rows for which cells are zeroed at a time
   bool contiguous_channels;
 };
 
@@ -104,10 +121,10 @@ class Scatter {
     T* plane = static_cast<T*>(t_.input) + n * p_.input.n + c * p_.input.c;
     const int64_t output = n * p_.output.n + c * p_.output.c;
     if constexpr (kInPlace) {
-      const ScatterSums<Sum> sums{plane, p_.input.w, cells, channels};
+      const ScatterSums<Sum> sums{plane, p_.input.w, channels};
       return add(sums, output, channels);
     } else {
-      const ScatterSums<Sum> sums{copy_, channels, cells, channels};
+      const ScatterSums<Sum> sums{copy_, channels, channels};
       const bool in_range = add(sums, output, channels);
       if (p_.input.w == channels) {
         round(copy_, cells * channels, plane);
@@ -122,23 +139,44 @@ class Scatter {
 
  private:
   bool add(const ScatterSums<Sum>& sums, int64_t output, int64_t channels) const {
-    sums.zero();
+    int64_t zeroed = 0;
+    bool in_range = true;
+    for (int64_t op = 0; op < p_.P; op += blocks_.band) {
+      const Share rows{op, std::min(op + blocks_.band, p_.P)};
+      const int64_t reached = rows_within_reach(rows.end - 1) * p_.W;
+      sums.zero({zeroed, reached});
+      zeroed = reached;
+      in_range &= add_rows(sums, output, channels, rows, reached);
+    }
+    return in_range;
+  }
+
+  // Of the plane, by the outputs up to row `op`.
+  int64_t rows_within_reach(int64_t op) const {
+    if (op == p_.P - 1) return p_.H;
+    const WindowAxis h = window_rows(p_, op);
+    return std::max(h.end, h.fallback + 1);
+  }
+
+  bool add_rows(const ScatterSums<Sum>& sums, int64_t output, int64_t channels, Share rows,
+                int64_t cells) const {
     const T* grad = static_cast<const T*>(t_.output) + output;
     const int64_t* indices = t_.indices + output;
     bool in_range = true;
     if (blocks_.contiguous_channels) {
-      for (int64_t op = 0; op < p_.P; ++op) {
+      for (int64_t op = rows.begin; op < rows.end; ++op) {
         for (int64_t oq = 0; oq < p_.Q; ++oq) {
           const int64_t at = op * p_.output.h + oq * p_.output.w;
-          in_range &= sums.template add<true>(grad + at, indices + at, channels, 1);
+          in_range &= sums.template add<true>(grad + at, indices + at, channels, 1, cells);
         }
       }
     } else if (p_.output.h == p_.Q * p_.output.w) {
-      in_range = sums.template add<false>(grad, indices, p_.P * p_.Q, p_.output.w);
+      const int64_t at = rows.begin * p_.output.h, count = (rows.end - rows.begin) * p_.Q;
+      in_range = sums.template add<false>(grad + at, indices + at, count, p_.output.w, cells);
     } else {
-      for (int64_t op = 0; op < p_.P; ++op) {
+      for (int64_t op = rows.begin; op < rows.end; ++op) {
         const int64_t at = op * p_.output.h;
-        in_range &= sums.template add<false>(grad + at, indices + at, p_.Q, p_.output.w);
+        in_range &= sums.template add<false>(grad + at, indices + at, p_.Q, p_.output.w, cells);
       }
     }
     return in_range;
@@ -203,7 +241,8 @@ constexpr MaxPool2dAlgorithm backward_scatter_algorithm(const char* name) {
            "sums are rounded; workspace: for 16-bit floats one block in float, for each thread"},
           reject_scatter,
           backward_scatter_workspace,
-          run_backward_scatter<Vectors>};
+          run_backward_scatter<Vectors>,
+          backward_scatter_cost};
 }
 
 }  // namespace

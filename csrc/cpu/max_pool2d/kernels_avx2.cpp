@@ -22,6 +22,7 @@
 
 #pragma GCC target("avx2,fma,f16c")
 
+#include "cpu/max_pool2d/backward_disjoint.h"
 #include "cpu/max_pool2d/backward_scatter.h"
 #include "cpu/max_pool2d/forward_channels.h"
 #include "cpu/max_pool2d/forward_rows.h"
@@ -33,6 +34,10 @@ const MaxPool2dAlgorithm max_pool2d_forward_rows_avx2 =
     forward_rows_algorithm<Avx2Vectors>("max_pool2d_forward_rows_avx2");
 const MaxPool2dAlgorithm max_pool2d_forward_channels_avx2 =
     forward_channels_algorithm<Avx2Vectors>("max_pool2d_forward_channels_avx2");
+const MaxPool2dAlgorithm max_pool2d_backward_disjoint_pairs_avx2 =
+    backward_disjoint_pairs_algorithm<Avx2Vectors>("max_pool2d_backward_disjoint_pairs_avx2");
+const MaxPool2dAlgorithm max_pool2d_backward_disjoint_channels_avx2 =
+    backward_disjoint_channels_algorithm<Avx2Vectors>("max_pool2d_backward_disjoint_channels_avx2");
 const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx2 =
     backward_scatter_algorithm<Avx2Vectors>("max_pool2d_backward_scatter_avx2");
 

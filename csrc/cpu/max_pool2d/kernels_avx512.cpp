@@ -27,6 +27,8 @@
 
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
 
+#include "cpu/max_pool2d/backward_disjoint.h"
+#include "cpu/max_pool2d/backward_gather_channels.h"
 #include "cpu/max_pool2d/backward_scatter.h"
 #include "cpu/max_pool2d/forward_channels.h"
 #include "cpu/max_pool2d/forward_rows.h"
@@ -38,6 +40,13 @@ const MaxPool2dAlgorithm max_pool2d_forward_rows_avx512 =
     forward_rows_algorithm<Avx512Vectors>("max_pool2d_forward_rows_avx512");
 const MaxPool2dAlgorithm max_pool2d_forward_channels_avx512 =
     forward_channels_algorithm<Avx512Vectors>("max_pool2d_forward_channels_avx512");
+const MaxPool2dAlgorithm max_pool2d_backward_disjoint_pairs_avx512 =
+    backward_disjoint_pairs_algorithm<Avx512Vectors>("max_pool2d_backward_disjoint_pairs_avx512");
+const MaxPool2dAlgorithm max_pool2d_backward_disjoint_channels_avx512 =
+    backward_disjoint_channels_algorithm<Avx512Vectors>(
+        "max_pool2d_backward_disjoint_channels_avx512");
+const MaxPool2dAlgorithm max_pool2d_backward_gather_channels_avx512 =
+    backward_gather_channels_algorithm<Avx512Vectors>("max_pool2d_backward_gather_channels_avx512");
 const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx512 =
     backward_scatter_algorithm<Avx512Vectors>("max_pool2d_backward_scatter_avx512");
 

@@ -103,6 +103,27 @@ struct Avx2Float {
   static Indices select(Mask mask, Indices yes, Indices no) {
     return _mm256_blendv_epi8(no, yes, _mm256_castps_si256(mask));
   }
+  static Indices narrow_first(const int64_t* from, int64_t count) {
+    if (count >= kLanes) return narrow(from);
+    int64_t cells[kLanes];
+    for (int64_t lane = 0; lane < kLanes; ++lane) cells[lane] = lane < count ? from[lane] : -1;
+    return narrow(cells);
+  }
+  static Mask equal(Indices a, Indices b) { return _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b)); }
+  static Mask either(Mask a, Mask b) { return _mm256_or_ps(a, b); }
+  static bool holds(Mask mask, int64_t count) {
+    const int wanted = count >= kLanes ? 0xff : (1 << count) - 1;
+    return (wanted & ~_mm256_movemask_ps(mask)) == 0;
+  }
+  static Vector zero() { return _mm256_setzero_ps(); }
+  static Vector add_where(Mask mask, Vector sum, Vector x) {
+    return _mm256_add_ps(sum, _mm256_and_ps(mask, x));
+  }
+  static void merge_pairs(Vector even, Vector odd, Vector& a, Vector& b) {
+    const Vector low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
+    a = _mm256_permute2f128_ps(low, high, 0x20);
+    b = _mm256_permute2f128_ps(low, high, 0x31);
+  }
   static void store_wide_first(int64_t* to, Indices x, int64_t base, int64_t count) {
     const __m256i offset = _mm256_sub_epi32(x, splat(base));
     store_half(to, _mm256_castsi256_si128(offset), base, count);
@@ -110,6 +131,14 @@ struct Avx2Float {
   }
 
  private:
+  static Indices narrow(const int64_t* from) {
+    const Vector a = _mm256_loadu_ps(reinterpret_cast<const float*>(from));
+    const Vector b = _mm256_loadu_ps(reinterpret_cast<const float*>(from + 4));
+    Vector low, high;
+    split_pairs(a, b, low, high);
+    const __m256i fits = _mm256_cmpeq_epi32(_mm256_castps_si256(high), _mm256_setzero_si256());
+    return _mm256_or_si256(_mm256_castps_si256(low), _mm256_xor_si256(fits, splat(-1)));
+  }
   static __m256i first(int64_t count) {
     return _mm256_cmpgt_epi32(splat(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
@@ -171,6 +200,26 @@ struct Avx2Double {
   static Indices add(Indices a, Indices b) { return _mm256_add_epi64(a, b); }
   static Indices select(Mask mask, Indices yes, Indices no) {
     return _mm256_blendv_epi8(no, yes, _mm256_castpd_si256(mask));
+  }
+  static Indices narrow_first(const int64_t* from, int64_t count) {
+    const __m256i mask = first(count);
+    const __m256i x = _mm256_maskload_epi64(reinterpret_cast<const long long*>(from), mask);
+    return _mm256_or_si256(x, _mm256_xor_si256(mask, splat(-1)));
+  }
+  static Mask equal(Indices a, Indices b) { return _mm256_castsi256_pd(_mm256_cmpeq_epi64(a, b)); }
+  static Mask either(Mask a, Mask b) { return _mm256_or_pd(a, b); }
+  static bool holds(Mask mask, int64_t count) {
+    const int wanted = count >= kLanes ? 0xf : (1 << count) - 1;
+    return (wanted & ~_mm256_movemask_pd(mask)) == 0;
+  }
+  static Vector zero() { return _mm256_setzero_pd(); }
+  static Vector add_where(Mask mask, Vector sum, Vector x) {
+    return _mm256_add_pd(sum, _mm256_and_pd(mask, x));
+  }
+  static void merge_pairs(Vector even, Vector odd, Vector& a, Vector& b) {
+    const Vector low = _mm256_unpacklo_pd(even, odd), high = _mm256_unpackhi_pd(even, odd);
+    a = _mm256_permute2f128_pd(low, high, 0x20);
+    b = _mm256_permute2f128_pd(low, high, 0x31);
   }
   static void store_wide_first(int64_t* to, Indices x, int64_t, int64_t count) {
     _mm256_maskstore_epi64(reinterpret_cast<long long*>(to), first(count), x);

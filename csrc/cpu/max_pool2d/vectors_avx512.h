@@ -95,6 +95,30 @@ struct Avx512Float {
   static Indices select(Mask mask, Indices yes, Indices no) {
     return _mm512_mask_mov_epi32(no, mask, yes);
   }
+  // The backward's, which has no scalar build. narrow_first: the first `count` indices, as -1 those
+  // that 32 bits cannot hold and those beyond them. below: x < bound, unsigned. holds: for the
+  // first `count` lanes. add_where: the lanes outside the mask keep their sum, which must not be
+  // -0. merge_pairs: what split_pairs takes apart.
+  static Indices narrow_first(const int64_t* from, int64_t count) {
+    if (count >= kLanes) return narrow(_mm512_loadu_si512(from), _mm512_loadu_si512(from + 8));
+    const Mask mask = first(count);
+    const __m512i none = _mm512_set1_epi64(-1);
+    return narrow(_mm512_mask_loadu_epi64(none, static_cast<__mmask8>(mask), from),
+                  _mm512_mask_loadu_epi64(none, static_cast<__mmask8>(mask >> 8), from + 8));
+  }
+  static Mask equal(Indices a, Indices b) { return _mm512_cmpeq_epi32_mask(a, b); }
+  static Mask below(Indices x, Indices bound) { return _mm512_cmplt_epu32_mask(x, bound); }
+  static Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }
+  static bool holds(Mask mask, int64_t count) { return (first(count) & ~mask) == 0; }
+  static Vector zero() { return _mm512_setzero_ps(); }
+  static Vector add_where(Mask mask, Vector sum, Vector x) {
+    return _mm512_mask_add_ps(sum, mask, sum, x);
+  }
+  static void merge_pairs(Vector even, Vector odd, Vector& a, Vector& b) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    a = _mm512_permutex2var_ps(even, low, odd);
+    b = _mm512_permutex2var_ps(even, _mm512_add_epi32(low, _mm512_set1_epi32(8)), odd);
+  }
   static void store_wide_first(int64_t* to, Indices x, int64_t base, int64_t count) {
     const __m512i offset = _mm512_sub_epi32(x, splat(base));
     const __m512i bases = _mm512_set1_epi64(base);
@@ -108,6 +132,11 @@ struct Avx512Float {
   }
 
  private:
+  // What 32 bits cannot hold saturates to all ones.
+  static Indices narrow(__m512i low, __m512i high) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtusepi64_epi32(low)),
+                              _mm512_cvtusepi64_epi32(high), 1);
+  }
   static Vector from_bfloat16(__m256i x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
   }
@@ -157,6 +186,21 @@ struct Avx512Double {
   static Indices add(Indices a, Indices b) { return _mm512_add_epi64(a, b); }
   static Indices select(Mask mask, Indices yes, Indices no) {
     return _mm512_mask_mov_epi64(no, mask, yes);
+  }
+  static Indices narrow_first(const int64_t* from, int64_t count) {
+    return _mm512_mask_loadu_epi64(_mm512_set1_epi64(-1), first(count), from);
+  }
+  static Mask equal(Indices a, Indices b) { return _mm512_cmpeq_epi64_mask(a, b); }
+  static Mask below(Indices x, Indices bound) { return _mm512_cmplt_epu64_mask(x, bound); }
+  static Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }
+  static bool holds(Mask mask, int64_t count) { return (first(count) & ~mask) == 0; }
+  static Vector zero() { return _mm512_setzero_pd(); }
+  static Vector add_where(Mask mask, Vector sum, Vector x) {
+    return _mm512_mask_add_pd(sum, mask, sum, x);
+  }
+  static void merge_pairs(Vector even, Vector odd, Vector& a, Vector& b) {
+    a = _mm512_permutex2var_pd(even, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), odd);
+    b = _mm512_permutex2var_pd(even, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), odd);
   }
   static void store_wide_first(int64_t* to, Indices x, int64_t, int64_t count) {
     _mm512_mask_storeu_epi64(to, first(count), x);
