@@ -25,7 +25,6 @@ constexpr const MaxPool2dAlgorithm* kBackward[] = {
 #if defined(__x86_64__)
     &max_pool2d_backward_disjoint_pairs_avx512,
     &max_pool2d_backward_disjoint_channels_avx512,
-    &max_pool2d_backward_gather_channels_avx512,
     &max_pool2d_backward_scatter_avx512,
     &max_pool2d_backward_disjoint_pairs_avx2,
     &max_pool2d_backward_disjoint_channels_avx2,

@@ -43,15 +43,5 @@ double backward_disjoint_channels_cost(const Pool2dProblem& p, int threads) {
   return seconds(vectors * (5 + per_cell * cells), threads);
 }
 
-template <class Vectors>
-double backward_gather_channels_cost(const Pool2dProblem& p, int threads) {
-  const int64_t lanes = lanes_of<Vectors>(p.dtype);
-  const auto vectors = static_cast<double>(p.N * p.H * p.W * divide_up(p.C, lanes));
-  const double windows = static_cast<double>(p.kernel.h) * static_cast<double>(p.kernel.w) /
-                         (static_cast<double>(p.stride.h) * static_cast<double>(p.stride.w));
-  const double overhead = p.C < 4 * lanes ? 8 : 4;  // see kBlock
-  return seconds(vectors * (overhead + 1.5 * windows), threads);
-}
-
 }  // namespace
 }  // namespace fastconv::cpu

@@ -23,7 +23,6 @@ extern const MaxPool2dAlgorithm max_pool2d_backward_disjoint_channels_avx2;
 extern const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx2;
 extern const MaxPool2dAlgorithm max_pool2d_backward_disjoint_pairs_avx512;
 extern const MaxPool2dAlgorithm max_pool2d_backward_disjoint_channels_avx512;
-extern const MaxPool2dAlgorithm max_pool2d_backward_gather_channels_avx512;
 extern const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx512;
 #endif
 

@@ -28,7 +28,6 @@
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
 
 #include "cpu/max_pool2d/backward_disjoint.h"
-#include "cpu/max_pool2d/backward_gather_channels.h"
 #include "cpu/max_pool2d/backward_scatter.h"
 #include "cpu/max_pool2d/forward_channels.h"
 #include "cpu/max_pool2d/forward_rows.h"
@@ -45,8 +44,6 @@ const MaxPool2dAlgorithm max_pool2d_backward_disjoint_pairs_avx512 =
 const MaxPool2dAlgorithm max_pool2d_backward_disjoint_channels_avx512 =
     backward_disjoint_channels_algorithm<Avx512Vectors>(
         "max_pool2d_backward_disjoint_channels_avx512");
-const MaxPool2dAlgorithm max_pool2d_backward_gather_channels_avx512 =
-    backward_gather_channels_algorithm<Avx512Vectors>("max_pool2d_backward_gather_channels_avx512");
 const MaxPool2dAlgorithm max_pool2d_backward_scatter_avx512 =
     backward_scatter_algorithm<Avx512Vectors>("max_pool2d_backward_scatter_avx512");
 

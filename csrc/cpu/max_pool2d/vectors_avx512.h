@@ -96,9 +96,9 @@ struct Avx512Float {
     return _mm512_mask_mov_epi32(no, mask, yes);
   }
   // The backward's, which has no scalar build. narrow_first: the first `count` indices, as -1 those
-  // that 32 bits cannot hold and those beyond them. below: x < bound, unsigned. holds: for the
-  // first `count` lanes. add_where: the lanes outside the mask keep their sum, which must not be
-  // -0. merge_pairs: what split_pairs takes apart.
+  // that 32 bits cannot hold and those beyond them. holds: for the first `count` lanes. add_where:
+  // the lanes outside the mask keep their sum, which must not be -0. merge_pairs: what split_pairs
+  // takes apart.
   static Indices narrow_first(const int64_t* from, int64_t count) {
     if (count >= kLanes) return narrow(_mm512_loadu_si512(from), _mm512_loadu_si512(from + 8));
     const Mask mask = first(count);
@@ -107,7 +107,6 @@ struct Avx512Float {
                   _mm512_mask_loadu_epi64(none, static_cast<__mmask8>(mask >> 8), from + 8));
   }
   static Mask equal(Indices a, Indices b) { return _mm512_cmpeq_epi32_mask(a, b); }
-  static Mask below(Indices x, Indices bound) { return _mm512_cmplt_epu32_mask(x, bound); }
   static Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }
   static bool holds(Mask mask, int64_t count) { return (first(count) & ~mask) == 0; }
   static Vector zero() { return _mm512_setzero_ps(); }
@@ -191,7 +190,6 @@ struct Avx512Double {
     return _mm512_mask_loadu_epi64(_mm512_set1_epi64(-1), first(count), from);
   }
   static Mask equal(Indices a, Indices b) { return _mm512_cmpeq_epi64_mask(a, b); }
-  static Mask below(Indices x, Indices bound) { return _mm512_cmplt_epu64_mask(x, bound); }
   static Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }
   static bool holds(Mask mask, int64_t count) { return (first(count) & ~mask) == 0; }
   static Vector zero() { return _mm512_setzero_pd(); }
