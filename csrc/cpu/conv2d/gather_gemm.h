@@ -63,7 +63,7 @@ class GatherGemm {
               round_up(partition_.columns.largest(), Shape::kLanes))),
           c_(carver.take<Accumulator>(partition_.rows.largest() * c_stride_)),
           pixel_source_(gather_.x, most_pixels(), carver),
-          channel_source_(gather_.x),
+          channel_source_(gather_.x, carver),
           weight_source_(gather_.x, gather_.weight, gather_.weight_filters_inner) {}
 
     void run(int64_t task, const T* x, const T* weight, const T* bias, T* y) {

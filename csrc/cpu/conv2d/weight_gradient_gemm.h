@@ -79,8 +79,8 @@ class WeightGradientGemm {
           input_pixels_(gradient_.input, gradient_.input_channels_inner ? 0 : Shape::kDepth,
                         carver),
           grad_pixels_(gradient_.grad, gradient_.grad_channels_inner ? 0 : Shape::kDepth, carver),
-          input_channels_(gradient_.input),
-          grad_channels_(gradient_.grad) {}
+          input_channels_(gradient_.input, carver),
+          grad_channels_(gradient_.grad, carver) {}
 
     void run(int64_t task, const T* input, const T* grad, T* weight, Accumulator* partial) {
       const int64_t group = task % gradient_.groups;

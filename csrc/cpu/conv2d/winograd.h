@@ -134,8 +134,9 @@ class Winograd {
       const float* const block = u + plan_.u_point[e] + plan_.u_block(channel);
       for (int64_t part = 0; part < heights.parts; ++part) {
         const int64_t tile = heights.begin(part), height = heights.size(part);
-        const float* const a =
-            arrays.v + plan_.v_point[e] + plan_.v_channel(channel) + tile * plan_.row_stride;
+        const auto a = TileOfA<float>::of_one_segment(
+            arrays.v + plan_.v_point[e] + plan_.v_channel(channel) + tile * plan_.row_stride,
+            plan_.row_stride);
         for (int64_t j = first_filter; j < first_filter + filters; j += plan_.panel) {
           const int64_t vectors_left = ceil_div(first_filter + filters - j, plan_.lanes);
           const int64_t vectors =
@@ -143,7 +144,7 @@ class Winograd {
           const auto kernel = kMicroKernels<Target, float>.at[height - 1][vectors - 1];
           for (int64_t sum = 0; sum < sums.parts; ++sum) {
             const int64_t from = sums.begin(sum);
-            kernel(sums.size(sum), a + from, block + j * depth + from * plan_.panel,
+            kernel(a, from, sums.size(sum), block + j * depth + from * plan_.panel,
                    m + tile * plan_.m_stride + j, plan_.m_stride, channel > 0 || sum > 0);
           }
         }

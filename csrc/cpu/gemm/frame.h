@@ -10,7 +10,8 @@ namespace fastconv::cpu {
 // C [+]= A[rows, depth] * B[depth, columns]. The reduction goes in even blocks of at most kDepth,
 // cut by its length alone: every thread count adds in the same order.
 //
-// A tile of A is packed into L1 and swept over all of the packed block of B, which streams from L2.
+// A tile of A, packed into L1 or read in place, is swept over all of the packed block of B, which
+// streams from L2.
 template <class Target, class Accumulator>
 void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Accumulator>& b,
                 Range rows, Range columns, Range depth, bool accumulate,
@@ -30,14 +31,21 @@ void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Acc
     pack_panels(b, columns.begin, columns.size, k, k_size, scratch);
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
       const int64_t i = tiles.begin(tile), height = tiles.size(tile);
-      pack_tile(a, rows.begin + i, height, k, k_size, scratch);
+      TileOfA<Accumulator> tile_of_a{};
+      int64_t first = k;
+      if (a.inner_is_reduction) tile_of_a = a.source->in_place(rows.begin + i, height);
+      if (tile_of_a.at == nullptr) {
+        pack_tile(a, rows.begin + i, height, k, k_size, scratch);
+        tile_of_a = TileOfA<Accumulator>::of_one_segment(scratch.tile, Shape::kTileRowStride);
+        first = 0;
+      }
       for (int64_t j = 0; j < columns.size; j += Shape::kTileColumns) {
         const int64_t left = ceil_div(columns.size - j, Shape::kLanes);
         const int64_t vectors = left < Shape::kTileVectors ? left : Shape::kTileVectors;
         const auto kernel = kMicroKernels<Target, Accumulator>.at[height - 1][vectors - 1];
         for (int64_t sum = 0; sum < sums.parts; ++sum) {
           const int64_t from = sums.begin(sum);
-          kernel(sums.size(sum), scratch.tile + from,
+          kernel(tile_of_a, first + from, sums.size(sum),
                  scratch.block + j * k_size + from * Shape::kTileColumns, c.data + i * c.stride + j,
                  c.stride, accumulate || block > 0 || sum > 0);
         }

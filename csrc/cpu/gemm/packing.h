@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/gemm/blocking.h"
+#include "cpu/gemm/micro_kernel.h"
 
 namespace fastconv::cpu {
 
@@ -29,9 +30,20 @@ class PackSource {
   // overwritten.
   virtual void pack(const PackBlock& block, Accumulator* to, const PackedLayout& layout) = 0;
 
+  // The rows [begin, begin + size) of the outer direction, with the whole inner one, where the
+  // micro-kernel can read them as they lie; their `at` is null where it cannot.
+  virtual TileOfA<Accumulator> in_place(int64_t /*begin*/, int64_t /*size*/) { return {}; }
+
  protected:
   ~PackSource() = default;
 };
+
+// Whether the rows of a tile so far apart stay in L1 together: every 4 KiB fall into one set of its
+// eight lines, so that 14 rows 2 KiB apart fill two sets and 4 KiB apart overflow one.
+template <class Accumulator>
+constexpr bool rows_share_l1(int64_t row_stride) {
+  return row_stride * int64_t{sizeof(Accumulator)} % 2048 != 0;
+}
 
 // One side of the product. For A the outer edge of the matrix is its rows, for B its columns; the
 // other direction is the reduction.
