@@ -33,7 +33,7 @@ _DTYPE_NAMES = {
 # Smaller weights are packed in less time than it takes to look for what was kept of them.
 SMALLEST_KEPT = 4096
 # Bytes a second that one thread fingerprints (measured), and what the looking costs in seconds.
-_FINGERPRINT_RATE = 12e9
+_FINGERPRINT_RATE = 6e9
 _OVERHEAD = 2e-5
 # Input sizes, layouts and settings for which a module remembers the choice.
 _MOST_CHOICES = 16

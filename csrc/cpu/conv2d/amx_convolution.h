@@ -119,7 +119,7 @@ class AmxConvolution {
         return;
       }
       GatherGemm<Target, T>(fprop_gather(p), parallel.threads())
-          .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight),
+          .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight), nullptr,
                static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
     });
   }
@@ -149,7 +149,7 @@ class AmxConvolution {
       for_each_dgrad_class(p, [&](const Gather& gather) {
         const T* const no_bias = nullptr;
         GatherGemm<Target, T>(gather, parallel.threads())
-            .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), no_bias,
+            .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), nullptr, no_bias,
                  static_cast<T*>(t.input), workspace, parallel);
       });
     });

@@ -27,7 +27,7 @@ double winograd_rate(Isa isa) { return isa == Isa::avx2 ? 15e9 : 25e9; }
 constexpr double kTransforms = 28e9;
 constexpr double kStreamedWeights = 9e9;
 constexpr double kPackedPixels = 12e9;    // im2col while packing
-constexpr double kPackedWeights = 2.6e9;  // weights while packing
+constexpr double kPackedWeights = 8e9;  // weights while packing
 constexpr double kTransformedWeights = 2.2e9;
 constexpr double kFreshMemory = 0.9e9;  // the same where the workspace is mapped anew each call
 constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
@@ -37,11 +37,13 @@ double speed_up(int threads) { return 1 + 0.95 * (threads - 1); }
 
 double as_double(int64_t x) { return static_cast<double>(x); }
 
-double im2col_gemm_seconds(double pixels, double depth, double filters, Isa isa, int threads) {
+double im2col_gemm_seconds(double pixels, double depth, double filters, bool packs_weights, Isa isa,
+                           int threads) {
   const double products = pixels * depth * filters / gemm_rate(isa);
   // Each side is packed once for every block of the other.
   const double for_pixels = depth * pixels * std::max(filters / 256, 1.0) * sizeof(float);
-  const double for_weights = depth * filters * std::max(pixels / 256, 1.0) * sizeof(float);
+  const double for_weights =
+      packs_weights ? depth * filters * std::max(pixels / 256, 1.0) * sizeof(float) : 0;
   return (products + for_pixels / kPackedPixels + for_weights / kPackedWeights) / speed_up(threads);
 }
 
@@ -72,15 +74,15 @@ double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool
 
 double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.P * p.Q),
-                             as_double(p.group_in_channels() * p.R * p.S), as_double(p.K), isa,
-                             threads);
+                             as_double(p.group_in_channels() * p.R * p.S), as_double(p.K),
+                             !p.weight_is_packed, isa, threads);
 }
 
 double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   // Of the taps, each pixel takes part in those that its residue modulo the stride allows.
   const double taps = as_double(p.R * p.S) / as_double(p.stride.h) / as_double(p.stride.w);
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.H * p.W),
-                             as_double(p.group_out_channels()) * taps, as_double(p.C), isa,
+                             as_double(p.group_out_channels()) * taps, as_double(p.C), true, isa,
                              threads);
 }
 

@@ -2,6 +2,7 @@
 // set's pragma.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include "cpu/conv2d/gather.h"
@@ -33,14 +34,45 @@ class GatherGemm {
 
   int64_t workspace() const { return workers_ * worker_bytes_; }
 
-  void run(const T* x, const T* weight, const T* bias, T* y, std::byte* workspace,
-           const Parallel& parallel) const {
+  // The weight in panels, by (row tap, column tap, channel) whatever the gather's own order is: its
+  // size and content depend on the weight alone. Only pixels x filters products take it, the others
+  // read most weights where they lie.
+  int64_t packed_elements() const { return gather_.groups * panels_of_group(); }
+
+  void pack(const T* weight, Accumulator* panels, const Parallel& parallel) const {
+    Im2col taps = gather_.x;
+    taps.channel_innermost = true;
+    const int64_t panels_a_group = ceil_div(gather_.filters, Shape::kTileColumns);
+    const int64_t depth = taps.depth();
+    parallel.for_each(gather_.groups * panels_a_group, [&](int64_t task) {
+      alignas(64) Accumulator stage[Shape::kTileColumns * Shape::kTileRowStride];
+      const int64_t group = task / panels_a_group;
+      const int64_t filter = task % panels_a_group * Shape::kTileColumns;
+      const int64_t left = gather_.filters - filter;
+      const int64_t width = left < Shape::kTileColumns ? left : Shape::kTileColumns;
+      WeightSource<Target, T> source(taps, gather_.weight, gather_.weight_filters_inner);
+      source.read_from(weight + group * gather_.w_group);
+      const Operand<Target, Accumulator> operand{&source, !gather_.weight_filters_inner};
+      Accumulator* const panel = panels + task * depth * Shape::kTileColumns;
+      if (width < Shape::kTileColumns) std::fill_n(panel, depth * Shape::kTileColumns, 0);
+      for (int64_t k = 0; k < depth; k += Shape::kDepth) {
+        const int64_t size = depth - k < Shape::kDepth ? depth - k : Shape::kDepth;
+        pack_panels(operand, filter, width, k, size,
+                    {nullptr, stage, panel + k * Shape::kTileColumns});
+      }
+    });
+  }
+
+  // panels: what pack() made of the weight, or null.
+  void run(const T* x, const T* weight, const Accumulator* panels, const T* bias, T* y,
+           std::byte* workspace, const Parallel& parallel) const {
+    if (gather_.pixels_are_columns || !gather_.x.channel_innermost) panels = nullptr;
     TaskQueue queue(tasks());
     parallel.for_each(workers_, [&](int64_t index) {
       Carver carver(workspace + index * worker_bytes_);
       Worker worker(*this, carver);
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
-        worker.run(task, x, weight, bias, y);
+        worker.run(task, x, weight, panels, bias, y);
       }
     });
   }
@@ -48,6 +80,9 @@ class GatherGemm {
  private:
   // Groups vary fastest: they share the plan of their pixels.
   int64_t tasks() const { return partition_.blocks() * gather_.groups; }
+  int64_t panels_of_group() const {
+    return round_up(gather_.filters, Shape::kTileColumns) * gather_.x.depth();
+  }
 
   class Worker {
    public:
@@ -66,7 +101,8 @@ class GatherGemm {
           channel_source_(gather_.x, carver),
           weight_source_(gather_.x, gather_.weight, gather_.weight_filters_inner) {}
 
-    void run(int64_t task, const T* x, const T* weight, const T* bias, T* y) {
+    void run(int64_t task, const T* x, const T* weight, const Accumulator* panels, const T* bias,
+             T* y) {
       const int64_t group = task % gather_.groups, block = task / gather_.groups;
       const int64_t row = block % partition_.rows.parts, column = block / partition_.rows.parts;
       const Range rows{partition_.rows.begin(row), partition_.rows.size(row)};
@@ -75,7 +111,12 @@ class GatherGemm {
       channel_source_.read_from(x + group * gather_.x_group);
       weight_source_.read_from(weight + group * gather_.w_group);
 
-      const Operand<Target, Accumulator> filters{&weight_source_, !gather_.weight_filters_inner};
+      Operand<Target, Accumulator> filters{&weight_source_, !gather_.weight_filters_inner};
+      if (panels != nullptr) {
+        filters.panel_stride = gather_.x.depth() * Shape::kTileColumns;
+        filters.panels =
+            panels + group * ceil_div(gather_.filters, Shape::kTileColumns) * filters.panel_stride;
+      }
       const Operand<Target, Accumulator> pixels = image_operand();
       const bool wide = gather_.pixels_are_columns;
 

@@ -26,9 +26,30 @@ struct Im2colGemm {
                     const Parallel& parallel) {
     dispatch_dtype(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
+      using Accumulator = typename Storage<T>::Accumulator;
       GatherGemm<Target, T>(fprop_gather(p), parallel.threads())
           .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight),
+               reinterpret_cast<const Accumulator*>(t.packed_weight),
                static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
+    });
+  }
+
+  static int64_t packed_weight_bytes(const Conv2dProblem& p) {
+    return dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      using Accumulator = typename Storage<T>::Accumulator;
+      return GatherGemm<Target, T>(fprop_gather(p), 1).packed_elements() *
+             int64_t{sizeof(Accumulator)};
+    });
+  }
+
+  static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
+                          const Parallel& parallel) {
+    dispatch_dtype(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      using Accumulator = typename Storage<T>::Accumulator;
+      GatherGemm<Target, T>(fprop_gather(p), parallel.threads())
+          .pack(static_cast<const T*>(t.weight), reinterpret_cast<Accumulator*>(packed), parallel);
     });
   }
 
@@ -53,8 +74,8 @@ struct Im2colGemm {
       for_each_dgrad_class(p, [&](const Gather& gather) {
         const T* const no_bias = nullptr;
         GatherGemm<Target, T>(gather, parallel.threads())
-            .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), no_bias, input,
-                 workspace, parallel);
+            .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), nullptr, no_bias,
+                 input, workspace, parallel);
       });
     });
   }
@@ -88,7 +109,9 @@ struct Im2colGemm {
             takes_everything,
             fprop_workspace,
             fprop,
-            fprop_cost};
+            fprop_cost,
+            packed_weight_bytes,
+            pack_weight};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
     return {{name, "conv2d", "dgrad", Target::kIsa, kAllDTypes, kError, kGatherNote},

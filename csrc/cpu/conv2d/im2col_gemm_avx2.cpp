@@ -6,6 +6,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/in_place_pixels.h"
 #include "cpu/conv2d/partition.h"
 #include "cpu/conv2d/pixel_plan.h"
 #include "cpu/conv2d/weight_gradient.h"

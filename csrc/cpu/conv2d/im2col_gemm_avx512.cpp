@@ -9,6 +9,7 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/in_place_pixels.h"
 #include "cpu/conv2d/partition.h"
 #include "cpu/conv2d/pixel_plan.h"
 #include "cpu/conv2d/weight_gradient.h"

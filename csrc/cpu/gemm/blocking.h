@@ -109,6 +109,29 @@ struct BlockOfC {
   }
 };
 
+// Rows of A as they lie in memory, packed or in the tensor itself: element (i, k) is
+//   at[i * row_stride + offsets[k / segment] + k % segment],
+// the reduction cut into segments of neighbours, such as the channels of one tap.
+template <class Accumulator>
+struct TileOfA {
+  const Accumulator* at;
+  int64_t row_stride;
+  int64_t segment;
+  const int64_t* offsets;
+
+  static constexpr int64_t kNoOffset = 0;
+  static TileOfA of_one_segment(const Accumulator* at, int64_t row_stride) {
+    return {at, row_stride, INT64_MAX, &kNoOffset};
+  }
+};
+
+// Whether the rows of a tile so far apart stay in L1 together: every 4 KiB fall into one set of its
+// eight lines, so that 14 rows 2 KiB apart fill two sets and 4 KiB apart overflow one.
+template <class Accumulator>
+constexpr bool rows_share_l1(int64_t row_stride) {
+  return row_stride * int64_t{sizeof(Accumulator)} % 2048 != 0;
+}
+
 struct Range {
   int64_t begin, size;
 };

@@ -28,7 +28,15 @@ void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Acc
   for (int64_t block = 0; block < blocks.parts; ++block) {
     const int64_t k = depth.begin + blocks.begin(block), k_size = blocks.size(block);
     const auto sums = EvenParts::at_most(k_size, kLongestSum, 1);
-    pack_panels(b, columns.begin, columns.size, k, k_size, scratch);
+    const Accumulator* panels = scratch.block;
+    int64_t panel_stride = k_size * Shape::kTileColumns;
+    if (b.panels != nullptr) {
+      panel_stride = b.panel_stride;
+      panels = b.panels + columns.begin / Shape::kTileColumns * panel_stride +
+               k * Shape::kTileColumns;
+    } else {
+      pack_panels(b, columns.begin, columns.size, k, k_size, scratch);
+    }
     for (int64_t tile = 0; tile < tiles.parts; ++tile) {
       const int64_t i = tiles.begin(tile), height = tiles.size(tile);
       TileOfA<Accumulator> tile_of_a{};
@@ -46,8 +54,8 @@ void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Acc
         for (int64_t sum = 0; sum < sums.parts; ++sum) {
           const int64_t from = sums.begin(sum);
           kernel(tile_of_a, first + from, sums.size(sum),
-                 scratch.block + j * k_size + from * Shape::kTileColumns, c.data + i * c.stride + j,
-                 c.stride, accumulate || block > 0 || sum > 0);
+                 panels + j / Shape::kTileColumns * panel_stride + from * Shape::kTileColumns,
+                 c.data + i * c.stride + j, c.stride, accumulate || block > 0 || sum > 0);
         }
       }
     }

@@ -20,26 +20,10 @@
 
 namespace fastconv::cpu {
 
-// Rows of A as they lie in memory, packed or in the tensor itself: element (i, k) is
-//   at[i * row_stride + offsets[k / segment] + k % segment],
-// the reduction cut into segments of neighbours, such as the channels of one tap.
-template <class Accumulator>
-struct TileOfA {
-  const Accumulator* at;
-  int64_t row_stride;
-  int64_t segment;
-  const int64_t* offsets;
-
-  static constexpr int64_t kNoOffset = 0;
-  static TileOfA of_one_segment(const Accumulator* at, int64_t row_stride) {
-    return {at, row_stride, INT64_MAX, &kNoOffset};
-  }
-};
-
 // Row i of a tile, by x86's addressing modes: five rows for a pointer and two strides in registers.
 // What GCC does not know of their relations it cannot undo: it would keep a pointer for each of 14
 // rows, most of them on the stack or in vector registers.
-template <class Accumulator, int kRows>
+template <class Target, class Accumulator, int kRows>
 class RowPointers {
  public:
   RowPointers(const Accumulator* row, int64_t stride)
@@ -88,6 +72,11 @@ void micro_kernel_tile(const TileOfA<Accumulator>& a, int64_t from, int64_t dept
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sum[i][v] = Vector::zero();
   }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(c + i * c_stride + v * Shape::kLanes, 1);
+  }
   const int64_t* offset = a.offsets;
   if (from >= a.segment) {
     offset += from / a.segment;
@@ -95,7 +84,7 @@ void micro_kernel_tile(const TileOfA<Accumulator>& a, int64_t from, int64_t dept
   }
   while (depth > 0) {
     const int64_t run = depth < a.segment - from ? depth : a.segment - from;
-    RowPointers<Accumulator, kRows> rows(a.at + *offset + from, a.row_stride);
+    RowPointers<Target, Accumulator, kRows> rows(a.at + *offset + from, a.row_stride);
     const Accumulator* const end = b + run * Shape::kTileColumns;
     for (; b != end; b += Shape::kTileColumns, rows.advance()) {
       typename Vector::Type b_k[kVectors];

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "cpu/gemm/blocking.h"
-#include "cpu/gemm/micro_kernel.h"
 
 namespace fastconv::cpu {
 
@@ -38,19 +37,15 @@ class PackSource {
   ~PackSource() = default;
 };
 
-// Whether the rows of a tile so far apart stay in L1 together: every 4 KiB fall into one set of its
-// eight lines, so that 14 rows 2 KiB apart fill two sets and 4 KiB apart overflow one.
-template <class Accumulator>
-constexpr bool rows_share_l1(int64_t row_stride) {
-  return row_stride * int64_t{sizeof(Accumulator)} % 2048 != 0;
-}
-
 // One side of the product. For A the outer edge of the matrix is its rows, for B its columns; the
 // other direction is the reduction.
 template <class Target, class Accumulator>
 struct Operand {
   PackSource<Target, Accumulator>* source;
   bool inner_is_reduction;
+  // For B: all of it in panels already, each of kTileColumns columns and the whole reduction.
+  const Accumulator* panels = nullptr;
+  int64_t panel_stride = 0;
 };
 
 // to[j * to_stride + i] = from[i * from_stride + j] for i < rows, j < columns.
