@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/conv2d/grouped_plan.h"
+
 namespace fastconv::cpu {
 namespace {
 
@@ -26,25 +28,36 @@ double winograd_rate(Isa isa) { return isa == Isa::avx2 ? 15e9 : 25e9; }
 // Bytes a second of one core.
 constexpr double kTransforms = 28e9;
 constexpr double kStreamedWeights = 9e9;
-constexpr double kPackedPixels = 12e9;    // im2col while packing
+constexpr double kPackedPixels = 12e9;  // im2col while packing
 constexpr double kPackedWeights = 8e9;  // weights while packing
 constexpr double kTransformedWeights = 2.2e9;
 constexpr double kFreshMemory = 0.9e9;  // the same where the workspace is mapped anew each call
 constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
+
+// Vectors a second that are permuted and multiplied, one in a cycle; elements a second of weights
+// gathered lane by lane.
+constexpr double kPermutedProducts = 2.2e9;
+constexpr double kGatheredWeights = 0.8e9;
 
 // Two threads take 1.9 times as much off an even load.
 double speed_up(int threads) { return 1 + 0.95 * (threads - 1); }
 
 double as_double(int64_t x) { return static_cast<double>(x); }
 
-double im2col_gemm_seconds(double pixels, double depth, double filters, bool packs_weights, Isa isa,
-                           int threads) {
-  const double products = pixels * depth * filters / gemm_rate(isa);
+// The product of one group, times the groups. Filters that are the columns of C fill whole vectors.
+double im2col_gemm_seconds(double pixels, double depth, int64_t filters, int64_t groups,
+                           bool filters_are_columns, bool packs_weights, Isa isa, int threads) {
+  const int64_t lanes = isa == Isa::scalar ? 4 : isa == Isa::avx2 ? 8 : 16;
+  const double width = as_double(filters_are_columns ? round_up(filters, lanes) : filters);
+  // A tile of fewer rows than this waits for its loads.
+  constexpr double kLeastRows = 6;
+  const double products = pixels * depth * std::max(width, kLeastRows) / gemm_rate(isa);
   // Each side is packed once for every block of the other.
-  const double for_pixels = depth * pixels * std::max(filters / 256, 1.0) * sizeof(float);
+  const double for_pixels = depth * pixels * std::max(width / 256, 1.0) * sizeof(float);
   const double for_weights =
-      packs_weights ? depth * filters * std::max(pixels / 256, 1.0) * sizeof(float) : 0;
-  return (products + for_pixels / kPackedPixels + for_weights / kPackedWeights) / speed_up(threads);
+      packs_weights ? depth * width * std::max(pixels / 256, 1.0) * sizeof(float) : 0;
+  return as_double(groups) *
+         (products + for_pixels / kPackedPixels + for_weights / kPackedWeights) / speed_up(threads);
 }
 
 }  // namespace
@@ -72,18 +85,26 @@ double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool
          (threads > 1 ? 3 * kStage : 0);
 }
 
+double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads) {
+  const GroupedPlan plan = grouped_plan(gather, lanes, threads);
+  const double vectors = as_double(plan.bundles * plan.vectors_a_bundle) * as_double(plan.depth);
+  const double products = vectors * as_double(gather.x.pixels()) / kPermutedProducts;
+  const double packing = weight_is_packed ? 0 : vectors * as_double(lanes) / kGatheredWeights;
+  return (products + packing) / speed_up(threads);
+}
+
 double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.P * p.Q),
-                             as_double(p.group_in_channels() * p.R * p.S), as_double(p.K),
-                             !p.weight_is_packed, isa, threads);
+                             as_double(p.group_in_channels() * p.R * p.S), p.group_out_channels(),
+                             p.groups, p.output.c == 1, !p.weight_is_packed, isa, threads);
 }
 
 double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   // Of the taps, each pixel takes part in those that its residue modulo the stride allows.
   const double taps = as_double(p.R * p.S) / as_double(p.stride.h) / as_double(p.stride.w);
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.H * p.W),
-                             as_double(p.group_out_channels()) * taps, as_double(p.C), true, isa,
-                             threads);
+                             as_double(p.group_out_channels()) * taps, p.group_in_channels(),
+                             p.groups, p.input.c == 1, true, isa, threads);
 }
 
 }  // namespace fastconv::cpu

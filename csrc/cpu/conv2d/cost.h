@@ -3,6 +3,7 @@
 // others only the ratios count.
 #pragma once
 
+#include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/winograd_plan.h"
 #include "cpu/isa.h"
 #include "problem.h"
@@ -11,6 +12,9 @@ namespace fastconv::cpu {
 
 double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool weight_is_packed,
                         int threads);
+
+// One gather of a grouped convolution, vectors of that many lanes.
+double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads);
 
 // im2col + GEMM.
 double im2col_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);

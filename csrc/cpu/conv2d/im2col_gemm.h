@@ -29,8 +29,8 @@ struct Im2colGemm {
       using Accumulator = typename Storage<T>::Accumulator;
       GatherGemm<Target, T>(fprop_gather(p), parallel.threads())
           .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight),
-               reinterpret_cast<const Accumulator*>(t.packed_weight),
-               static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
+               reinterpret_cast<const Accumulator*>(t.packed_weight), static_cast<const T*>(t.bias),
+               static_cast<T*>(t.output), workspace, parallel);
     });
   }
 

@@ -32,8 +32,8 @@ void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Acc
     int64_t panel_stride = k_size * Shape::kTileColumns;
     if (b.panels != nullptr) {
       panel_stride = b.panel_stride;
-      panels = b.panels + columns.begin / Shape::kTileColumns * panel_stride +
-               k * Shape::kTileColumns;
+      panels =
+          b.panels + columns.begin / Shape::kTileColumns * panel_stride + k * Shape::kTileColumns;
     } else {
       pack_panels(b, columns.begin, columns.size, k, k_size, scratch);
     }

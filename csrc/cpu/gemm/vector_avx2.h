@@ -93,6 +93,16 @@ struct Avx2::Vector<float> {
     store_half(p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), lanes);
   }
 
+  // Computed by here, in the order of the program.
+  static void pin(Type& x) { __asm__ volatile("" : "+x"(x)); }
+
+  using Index = __m256i;
+  static Index load_index(const int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Index index_add(Index x, int32_t y) { return _mm256_add_epi32(x, _mm256_set1_epi32(y)); }
+  static Type permute(Type x, Index index) { return _mm256_permutevar8x32_ps(x, index); }
+
   static void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
     __m256 x[8];
     __m256 y[8];

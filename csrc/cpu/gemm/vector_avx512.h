@@ -64,6 +64,15 @@ struct Avx512::Vector<float> {
     _mm256_mask_storeu_epi16(p, static_cast<__mmask16>(lanes), half);
   }
 
+  // Computed by here, in the order of the program.
+  static void pin(Type& x) { __asm__ volatile("" : "+v"(x)); }
+
+  // Lane l of the result is lane index[l] of x.
+  using Index = __m512i;
+  static Index load_index(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static Index index_add(Index x, int32_t y) { return _mm512_add_epi32(x, _mm512_set1_epi32(y)); }
+  static Type permute(Type x, Index index) { return _mm512_permutexvar_ps(index, x); }
+
   // to[j * to_stride + i] = from[i * from_stride + j] for i, j < kLanes.
   static void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
     __m512 x[16];

@@ -1,0 +1,107 @@
+// Grouped convolution as algorithms, for one instruction set. To be included under its pragma,
+// last.
+#pragma once
+
+#include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/cost.h"
+#include "cpu/conv2d/grouped_pixels.h"
+#include "cpu/conv2d/zero_fill.h"
+
+namespace fastconv::cpu {
+
+template <class Target>
+struct Grouped {
+  static constexpr int kLanes = GroupedPixels<Target>::kLanes;
+
+  static const char* fprop_reject(const Conv2dProblem& p) { return grouped_reject(p, false); }
+  static const char* dgrad_reject(const Conv2dProblem& p) { return grouped_reject(p, true); }
+
+  static int64_t weight_bytes(const Gather& gather) {
+    return round_up(grouped_plan(gather, kLanes, 1).weight_elements() * int64_t{sizeof(float)}, 64);
+  }
+  static int64_t slab_bytes(const Gather& gather, int threads) {
+    const GroupedPlan plan = grouped_plan(gather, kLanes, threads);
+    return worker_count(plan.tasks(gather), threads) * grouped_slab_bytes(plan);
+  }
+  static int64_t packed_weight_bytes(const Conv2dProblem& p) {
+    return weight_bytes(fprop_gather(p));
+  }
+  static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
+                          const Parallel& parallel) {
+    GroupedPixels<Target>(fprop_gather(p), parallel.threads())
+        .pack(static_cast<const float*>(t.weight), reinterpret_cast<float*>(packed), parallel);
+  }
+
+  static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
+    const int64_t slabs = slab_bytes(fprop_gather(p), threads);
+    return p.weight_is_packed ? slabs : slabs + packed_weight_bytes(p);
+  }
+  static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    const Gather gather = fprop_gather(p);
+    std::byte* const own = workspace + slab_bytes(gather, parallel.threads());
+    if (!p.weight_is_packed) pack_weight(p, t, own, parallel);
+    const std::byte* const packed = p.weight_is_packed ? t.packed_weight : own;
+    GroupedPixels<Target>(gather, parallel.threads())
+        .run(static_cast<const float*>(t.input), reinterpret_cast<const float*>(packed),
+             static_cast<const float*>(t.bias), static_cast<float*>(t.output), workspace, parallel);
+  }
+
+  static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
+    int64_t most = 0;
+    for_each_dgrad_class(p, [&](const Gather& gather) {
+      const int64_t bytes = slab_bytes(gather, threads) + weight_bytes(gather);
+      most = bytes > most ? bytes : most;
+    });
+    return most;
+  }
+  static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
+    for_each_dgrad_class(p, [&](const Gather& gather) {
+      float* const packed =
+          reinterpret_cast<float*>(workspace + slab_bytes(gather, parallel.threads()));
+      const GroupedPixels<Target> kernel(gather, parallel.threads());
+      kernel.pack(static_cast<const float*>(t.weight), packed, parallel);
+      kernel.run(static_cast<const float*>(t.output), packed, nullptr, static_cast<float*>(t.input),
+                 workspace, parallel);
+    });
+  }
+
+  static double fprop_cost(const Conv2dProblem& p, int threads) {
+    return grouped_seconds(fprop_gather(p), kLanes, p.weight_is_packed, threads);
+  }
+  static double dgrad_cost(const Conv2dProblem& p, int threads) {
+    double seconds = 0;
+    for_each_dgrad_class(p, [&](const Gather& gather) {
+      seconds += grouped_seconds(gather, kLanes, false, threads);
+    });
+    return seconds;
+  }
+
+  static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
+    return {{name, "conv2d", "fprop", Target::kIsa, only(DType::f32), kError, kNote},
+            fprop_reject,
+            fprop_workspace,
+            fprop,
+            fprop_cost,
+            packed_weight_bytes,
+            pack_weight};
+  }
+  static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
+    return {{name, "conv2d", "dgrad", Target::kIsa, only(DType::f32), kError, kNote},
+            dgrad_reject,
+            dgrad_workspace,
+            dgrad,
+            dgrad_cost};
+  }
+
+ private:
+  static constexpr double kError = 4e-7;
+  static constexpr const char* kNote =
+      "direct, a vector for the filters of several groups, sums of at most 128 products; workspace "
+      "is the weight, padded to whole vectors of filters, and up to 64 KB (1 MB where one row of "
+      "windows needs as much) a thread";
+};
+
+}  // namespace fastconv::cpu

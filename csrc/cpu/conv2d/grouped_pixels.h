@@ -1,0 +1,290 @@
+// Grouped convolution of few channels in channels_last, fprop and dgrad, with no im2col and no
+// GEMM. To be included under an instruction set's pragma.
+//
+// A vector holds the sums of neighbouring filters, lane by lane of one group or of several. What
+// lane l multiplies is a channel of its own group, and those of all lanes lie in one vector of the
+// pixel: a permutation of it serves every lane at once. A GEMM per group would leave 12 of 16 lanes
+// idle at 4 channels per group.
+#pragma once
+
+#include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/worker_pool.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/parallel.h"
+#include "cpu/workspace.h"
+
+namespace fastconv::cpu {
+
+template <class Target>
+class GroupedPixels {
+ public:
+  using Vector = typename Target::template Vector<float>;
+  using Type = typename Vector::Type;
+  static constexpr int kLanes = Vector::kLanes;
+  // Sums in registers.
+  static constexpr int kPixels = GemmShape<Target::kIsa, float>::kTileRows;
+
+  GroupedPixels(const Gather& gather, int threads)
+      : g_(gather), plan_(grouped_plan(gather, kLanes, threads)) {}
+
+  // For each vector of filters, tap and channel: the weights of its lanes.
+  void pack(const float* weight, float* packed, const Parallel& parallel) const {
+    parallel.for_each(plan_.bundles * plan_.vectors_a_bundle, [&](int64_t vector) {
+      float* const to = packed + vector * plan_.depth * kLanes;
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const Lane at = lane_of(vector, lane);
+        if (at.group < g_.groups && at.filter < g_.filters) {
+          pack_lane(weight + at.group * g_.w_group + at.filter * g_.weight.filter_stride,
+                    to + lane);
+        } else {
+          for (int64_t k = 0; k < plan_.depth; ++k) to[k * kLanes + lane] = 0;
+        }
+      }
+    });
+  }
+
+  void run(const float* x, const float* packed, const float* bias, float* y, std::byte* workspace,
+           const Parallel& parallel) const {
+    TaskQueue queue(plan_.tasks(g_));
+    parallel.for_each(worker_count(plan_.tasks(g_), parallel.threads()), [&](int64_t worker) {
+      Carver carver(workspace + worker * grouped_slab_bytes(plan_));
+      float* const slab = carver.take<float>(plan_.slab_elements());
+      for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
+        run_task(task, x, packed, bias, y, slab);
+      }
+    });
+  }
+
+ private:
+  struct Lane {
+    int64_t group, filter;
+  };
+
+  // A vector of filters.
+  struct Filters {
+    uint32_t lanes;
+    const float* weight;
+    Type bias;
+  };
+
+  // In the slab, from a pixel of the grid, column, row tap or column tap to the next.
+  struct Steps {
+    int64_t pixel, column, row_tap, column_tap;
+  };
+
+  Lane lane_of(int64_t vector, int64_t lane) const {
+    const int64_t bundle = vector / plan_.vectors_a_bundle;
+    if (plan_.groups_a_bundle == 1) {
+      return {bundle, vector % plan_.vectors_a_bundle * kLanes + lane};
+    }
+    const int64_t group = lane / g_.filters;
+    const bool inside = group < plan_.groups_a_bundle;
+    return {inside ? bundle * plan_.groups_a_bundle + group : g_.groups, lane % g_.filters};
+  }
+
+  // Taps in the order in which they lie in the image; those of dgrad read it backwards.
+  void pack_lane(const float* filter, float* to) const {
+    const Im2col& m = g_.x;
+    for (int64_t r = 0; r < m.rows.count; ++r) {
+      for (int64_t s = 0; s < m.columns.count; ++s) {
+        DepthIndex at{0, m.rows.offset_step < 0 ? m.rows.count - 1 - r : r,
+                      m.columns.offset_step < 0 ? m.columns.count - 1 - s : s};
+        for (; at.channel < m.channels; ++at.channel, to += kLanes) {
+          *to = filter[g_.weight.offset(m, at)];
+        }
+      }
+    }
+  }
+
+  void run_task(int64_t task, const float* x, const float* packed, const float* bias, float* y,
+                float* slab) const {
+    const int64_t bundle = task % plan_.bundles, block = task / plan_.bundles;
+    const int64_t image = block / plan_.rows.parts, part = block % plan_.rows.parts;
+    const Range rows{plan_.rows.begin(part), plan_.rows.size(part)};
+    const int64_t group = bundle * plan_.groups_a_bundle;
+    const int64_t left = g_.groups - group;
+    const int64_t groups = left < plan_.groups_a_bundle ? left : plan_.groups_a_bundle;
+    copy_slab(x + image * g_.x.strides.n + group * g_.x_group, groups * g_.x.channels, rows, slab);
+    for (int64_t v = 0; v < plan_.vectors_a_bundle; ++v) {
+      const int64_t filter = group * g_.filters + v * kLanes;
+      const int64_t filters = groups * g_.filters - v * kLanes;
+      Filters f{};
+      f.lanes = first_lanes(filters) & first_lanes(kLanes);
+      f.weight = packed + (bundle * plan_.vectors_a_bundle + v) * plan_.depth * kLanes;
+      f.bias = bias == nullptr ? Vector::zero() : Vector::load_lanes(bias + filter, f.lanes);
+      convolve(f, slab, rows.size, y + g_.y_offset + image * g_.y.n + rows.begin * g_.y.h + filter);
+    }
+  }
+
+  // Row by row and column by column as the taps read them, vectors of channels, zero outside the
+  // image and past the last channel. Pixels one vector apart share no set of L1, which those of a
+  // channels_last image with 1024 channels all do.
+  void copy_slab(const float* x, int64_t channels, Range rows, float* slab) const {
+    const Im2col& m = g_.x;
+    const int64_t first_row = rows.begin * m.step.h + reach_of(m.rows).low;
+    const int64_t first_column = reach_of(m.columns).low;
+    for (int64_t i = 0; i < plan_.slab_rows; ++i) {
+      const int64_t h = first_row + i;
+      const bool inside = h >= 0 && h < m.height;
+      const int64_t before = clamp(inside ? -first_column : plan_.slab_columns);
+      const int64_t until = clamp(m.width - first_column);
+      for (int64_t c = 0; c < plan_.chunks; ++c) {
+        float* to = slab + (i * plan_.slab_columns * plan_.chunks + c) * kLanes;
+        const int64_t stride = plan_.chunks * kLanes;
+        const uint32_t lanes = first_lanes(channels - c * kLanes) & first_lanes(kLanes);
+        const float* const from = x + h * m.strides.h + c * kLanes;
+        int64_t w = 0;
+        for (; w < before; ++w) Vector::store(to + w * stride, Vector::zero());
+        for (; w < until; ++w) {
+          Vector::store(to + w * stride,
+                        Vector::load_lanes(from + (first_column + w) * m.strides.w, lanes));
+        }
+        for (; w < plan_.slab_columns; ++w) Vector::store(to + w * stride, Vector::zero());
+      }
+    }
+  }
+  int64_t clamp(int64_t column) const {
+    return column < 0 ? 0 : column < plan_.slab_columns ? column : plan_.slab_columns;
+  }
+
+  void convolve(const Filters& filters, const float* slab, int64_t rows, float* y) const {
+    const Im2col& m = g_.x;
+    const int64_t pixel = plan_.chunks * kLanes, line = plan_.slab_columns * pixel;
+    const int64_t down = m.rows.offset_step < 0 ? -m.rows.offset_step : m.rows.offset_step;
+    const int64_t right =
+        m.columns.offset_step < 0 ? -m.columns.offset_step : m.columns.offset_step;
+    const bool three = m.columns.count == 3 && right == 1 && m.step.w <= 2;
+    const TileTable& table = !three ? kTiles : m.step.w == 1 ? kTilesOf3 : kTilesOf3By2;
+    const Steps steps{m.step.w * pixel, pixel, down * line, right * pixel};
+    const auto tiles = EvenParts::at_most(m.grid_w, kPixels, 1);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t t = 0; t < tiles.parts; ++t) {
+        const int64_t q = tiles.begin(t);
+        table.at[tiles.size(t) - 1](*this, filters, steps,
+                                    slab + r * m.step.h * line + q * steps.pixel,
+                                    y + r * g_.y.h + q * g_.y.w);
+      }
+    }
+  }
+
+  // kCount pixels of the grid. The kTaps taps of a row are taken together, so that a permuted
+  // column, once made, is multiplied for each of the pixels whose windows it is in: permutations
+  // and products share a port. kStep is the stride, and 0 any stride, of one tap at a time.
+  template <int kCount, int kTaps, int kStep>
+  static void convolve_tile(const GroupedPixels& self, const Filters& filters, const Steps& steps,
+                            const float* x, float* y) {
+    const Im2col& m = self.g_.x;
+    const int64_t y_stride = self.g_.y.w;
+    Type sum[kCount];
+#pragma GCC unroll 16
+    for (int p = 0; p < kCount; ++p) sum[p] = filters.bias;
+    const int64_t tap_weights = m.channels * kLanes;
+    const float* w = filters.weight;
+    int64_t taps = 0;
+    bool in_output = false;
+    // What does not go on within the same running sum waits in the output.
+    const auto flush = [&]() __attribute__((always_inline)) {
+#pragma GCC unroll 16
+      for (int p = 0; p < kCount; ++p) {
+        float* const to = y + p * y_stride;
+        if (in_output) sum[p] = Vector::add(Vector::load_lanes(to, filters.lanes), sum[p]);
+        Vector::store_lanes(to, sum[p], filters.lanes);
+        sum[p] = Vector::zero();
+      }
+      in_output = true;
+      taps = 0;
+    };
+    for (int64_t r = 0; r < m.rows.count; ++r, x += steps.row_tap) {
+      const float* at = x;
+      for (int64_t s = 0; s < m.columns.count; s += kTaps, at += steps.column_tap) {
+        if (taps > 0 && taps + kTaps > self.plan_.taps_a_sum) flush();
+        taps += kTaps;
+        const float* chunk = at;
+        for (int64_t c = 0; c < m.channels; c += kLanes, chunk += kLanes) {
+          const int64_t left = m.channels - c;
+          const int64_t count = left < kLanes ? left : kLanes;
+          typename Vector::Index channel = self.lane_channels_;
+          for (int64_t j = 0; j < count; ++j) {
+            multiply<kCount, kTaps, kStep>(steps, chunk, w + (c + j) * kLanes, tap_weights, channel,
+                                           sum);
+            channel = Vector::index_add(channel, 1);
+          }
+        }
+        w += kTaps * tap_weights;
+      }
+    }
+    flush();
+  }
+
+  // sum += the products with one channel of kTaps taps. Channel by channel: four at once, with
+  // columns outermost, chained so many products of one sum that the kernel waited half its time.
+  template <int kCount, int kTaps, int kStep>
+  [[gnu::always_inline]] static void multiply(const Steps& steps, const float* x, const float* w,
+                                              int64_t tap_weights, typename Vector::Index channel,
+                                              Type (&sum)[kCount]) {
+    constexpr int kBy = kTaps == 1 ? 1 : kStep;
+    constexpr int kColumns = (kCount - 1) * kBy + kTaps;
+    const int64_t stride = kTaps == 1 ? steps.pixel : steps.column;
+    Type weight[kTaps];
+#pragma GCC unroll 4
+    for (int s = 0; s < kTaps; ++s) weight[s] = Vector::load(w + s * tap_weights);
+    // Not to be loaded once for all channels: 16 columns have no room in registers.
+    __asm__ volatile("" : "+r"(x));
+#pragma GCC unroll 32
+    for (int i = 0; i < kColumns; ++i, x += stride) {
+      const Type permuted = Vector::permute(Vector::load(x), channel);
+#pragma GCC unroll 4
+      for (int s = 0; s < kTaps; ++s) {
+        if (i < s || (i - s) % kBy != 0 || (i - s) / kBy >= kCount) continue;
+        Type& to = sum[(i - s) / kBy];
+        to = Vector::multiply_add(permuted, weight[s], to);
+        // GCC would put off the products of each sum to the end, and keep the permuted columns on
+        // the stack until then.
+        Vector::pin(to);
+      }
+    }
+  }
+
+  using Tile = void (*)(const GroupedPixels&, const Filters&, const Steps&, const float*, float*);
+  struct TileTable {
+    Tile at[kPixels] = {};
+  };
+  template <int kTaps, int kStep>
+  static constexpr TileTable tiles_of() {
+    TileTable table;
+    fill<kTaps, kStep, kPixels>(table);
+    return table;
+  }
+  template <int kTaps, int kStep, int kCount>
+  static constexpr void fill(TileTable& table) {
+    table.at[kCount - 1] = convolve_tile<kCount, kTaps, kStep>;
+    if constexpr (kCount > 1) fill<kTaps, kStep, kCount - 1>(table);
+  }
+  static const TileTable kTiles, kTilesOf3, kTilesOf3By2;
+
+  // For each lane, the first channel of its filter's group within the bundle's vector.
+  typename Vector::Index first_channels() const {
+    alignas(64) int32_t channels[kLanes] = {};
+    for (int64_t lane = 0; plan_.groups_a_bundle > 1 && lane < kLanes; ++lane) {
+      channels[lane] = static_cast<int32_t>(lane / g_.filters * g_.x.channels % kLanes);
+    }
+    return Vector::load_index(channels);
+  }
+
+  Gather g_;
+  GroupedPlan plan_;
+  typename Vector::Index lane_channels_ = first_channels();
+};
+
+template <class Target>
+constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTiles =
+    tiles_of<1, 0>();
+template <class Target>
+constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTilesOf3 =
+    tiles_of<3, 1>();
+template <class Target>
+constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTilesOf3By2 =
+    tiles_of<3, 2>();
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,67 @@
+#include "cpu/conv2d/grouped_plan.h"
+
+#include <algorithm>
+
+#include "cpu/gemm/blocking.h"
+
+namespace fastconv::cpu {
+namespace {
+
+// Beyond this many channels a group fills the tiles of the GEMM.
+constexpr int64_t kMostChannels = 32;
+// A slab stays in L2 beside the weights and the output.
+constexpr int64_t kSlabBytes = 64 * 1024;
+// Windows so tall and wide that one row of the grid needs more are left to the GEMM.
+constexpr int64_t kLargestSlab = 1024 * 1024;
+
+bool channels_inner(const Strides4& strides) { return strides.c == 1; }
+
+}  // namespace
+
+Reach reach_of(const Taps& taps) {
+  const int64_t last = taps.offset + (taps.count - 1) * taps.offset_step;
+  return {std::min(taps.offset, last), std::max(taps.offset, last)};
+}
+
+const char* grouped_reject(const Conv2dProblem& p, bool dgrad) {
+  if (p.groups == 1) return "is for several groups";
+  const Strides4& read = dgrad ? p.output : p.input;
+  const Strides4& written = dgrad ? p.input : p.output;
+  if (!channels_inner(read) || !channels_inner(written)) return "is for channels_last";
+  const int64_t channels = dgrad ? p.group_out_channels() : p.group_in_channels();
+  if (channels > kMostChannels) return "is for at most 32 channels per group";
+  // All that a row of outputs could read, in floats without overflow: no window is wider than the
+  // padded image.
+  const double rows = static_cast<double>(p.R - 1) * static_cast<double>(p.dilation.h) + 1;
+  const double columns = static_cast<double>(p.W + 2 * p.pad.w) + static_cast<double>(p.Q) +
+                         static_cast<double>(p.S - 1) * static_cast<double>(p.dilation.w);
+  const double bytes = rows * columns * static_cast<double>(round_up(channels, 16) * 4);
+  return bytes > static_cast<double>(kLargestSlab) ? "is for rows whose windows fit in 1 MiB"
+                                                   : nullptr;
+}
+
+GroupedPlan grouped_plan(const Gather& g, int64_t lanes, int threads) {
+  GroupedPlan plan{};
+  plan.lanes = lanes;
+  const int64_t fit = g.filters > 0 && lanes % g.filters == 0 ? lanes / g.filters : 1;
+  plan.groups_a_bundle = fit * g.x.channels <= lanes ? std::min(fit, g.groups) : 1;
+  plan.bundles = ceil_div(g.groups, plan.groups_a_bundle);
+  plan.vectors_a_bundle = plan.groups_a_bundle > 1 ? 1 : ceil_div(g.filters, lanes);
+  plan.chunks = ceil_div(plan.groups_a_bundle * g.x.channels, lanes);
+  plan.depth = g.x.depth();
+  plan.taps_a_sum = std::max<int64_t>(1, kLongestSum / std::max<int64_t>(1, g.x.channels));
+
+  const Reach rows = reach_of(g.x.rows), columns = reach_of(g.x.columns);
+  plan.slab_columns = (g.x.grid_w - 1) * g.x.step.w + columns.high - columns.low + 1;
+  const int64_t row_bytes = plan.slab_columns * plan.chunks * lanes * int64_t{sizeof(float)};
+  const int64_t window = rows.high - rows.low + 1;
+  const int64_t room = (kSlabBytes / row_bytes - window) / g.x.step.h + 1;
+  const int64_t tasks = std::max<int64_t>(1, g.x.images * plan.bundles);
+  const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * int64_t{threads}, tasks);
+  const int64_t most = std::min(std::max<int64_t>(1, room), ceil_div(g.x.grid_h, wanted));
+  plan.rows = EvenParts::at_most(g.x.grid_h, std::max<int64_t>(1, most), 1);
+  plan.slab_rows = (plan.rows.largest() - 1) * g.x.step.h + window;
+  return plan;
+}
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,47 @@
+// How a grouped convolution of few channels is laid over vectors, in channels_last: a vector holds
+// neighbouring filters, those of several groups where a group has fewer than a vector has lanes.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/partition.h"
+#include "cpu/conv2d/worker_pool.h"
+
+namespace fastconv::cpu {
+
+struct GroupedPlan {
+  int64_t lanes;
+  int64_t groups_a_bundle;  // groups that share vectors: of filters, and of the channels they read
+  int64_t bundles;
+  int64_t vectors_a_bundle;  // of filters; more than one only where a bundle is one group
+  int64_t chunks;            // vectors of channels that a bundle reads
+  int64_t depth;             // products of one output
+  int64_t taps_a_sum;        // taps that one running sum covers: kLongestSum products
+  EvenParts rows;            // how the tasks cut the rows of the grid
+
+  // What a task reads of a bundle, copied with the padding: rows and columns from the least that a
+  // tap reads to the greatest.
+  int64_t slab_rows, slab_columns;
+
+  int64_t tasks(const Gather& gather) const { return gather.x.images * rows.parts * bundles; }
+  int64_t slab_elements() const { return slab_rows * slab_columns * chunks * lanes; }
+  int64_t weight_elements() const { return bundles * vectors_a_bundle * depth * lanes; }
+};
+
+// The least and the greatest of what the taps read, relative to their pixel.
+struct Reach {
+  int64_t low, high;
+};
+Reach reach_of(const Taps& taps);
+
+// Why this problem is not for the kernels, or nullptr.
+const char* grouped_reject(const Conv2dProblem& problem, bool dgrad);
+
+inline int64_t grouped_slab_bytes(const GroupedPlan& plan) {
+  return round_up(plan.slab_elements() * int64_t{sizeof(float)}, 64);
+}
+
+GroupedPlan grouped_plan(const Gather& gather, int64_t lanes, int threads);
+
+}  // namespace fastconv::cpu
