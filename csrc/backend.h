@@ -30,6 +30,9 @@ class DeviceScope {
 
 bool is_on_current_device(const Tensor& tensor);
 
+// Called once for the memory of every tensor that an operator allocates, before it is written.
+void prepare_memory(void* memory, int64_t bytes);
+
 // Select from the direction's list, log, allocate the stated workspace, run.
 void run_conv2d(ConvDirection direction, const Conv2dProblem& problem, const Conv2dTensors& tensors,
                 std::string_view requested);

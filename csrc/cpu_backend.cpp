@@ -2,6 +2,7 @@
 #include "backend.h"
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/conv2d/beside_padding.h"
+#include "cpu/huge_pages.h"
 #include "cpu/max_pool2d/algorithms.h"
 #include "cpu_pool.h"
 #include "verbose.h"
@@ -16,6 +17,8 @@ DeviceScope::DeviceScope(const Tensor&) {}
 DeviceScope::~DeviceScope() = default;
 
 bool is_on_current_device(const Tensor& tensor) { return tensor.device().type() == kBackendDevice; }
+
+void prepare_memory(void* memory, int64_t bytes) { cpu::prefer_huge_pages(memory, bytes); }
 
 namespace {
 

@@ -26,7 +26,10 @@ Tensor allocate(Sizes sizes, Sizes strides, ScalarType type, const char* what) {
             << " and dtype " << torch::headeronly::toString(type);
     throw std::runtime_error(message.str());
   }
-  return Tensor(handle);
+  Tensor tensor(handle);
+  prepare_memory(tensor.mutable_data_ptr(),
+                 tensor.numel() * static_cast<int64_t>(tensor.element_size()));
+  return tensor;
 }
 
 }  // namespace

@@ -29,6 +29,8 @@ bool is_on_current_device(const Tensor& tensor) {
          tensor.get_device() == torch::stable::accelerator::getCurrentDeviceIndex();
 }
 
+void prepare_memory(void*, int64_t) {}
+
 namespace {
 
 cuda::Queue current_queue(int device) {
