@@ -18,7 +18,7 @@ InPlacePixels::InPlacePixels(const Im2col& m, int64_t taps_a_run, Carver& carver
       tap_offsets_(carver.take<int64_t>(m.rows.count * (m.columns.count / taps_a_run))) {
   const int64_t row_stride = m.step.h * m.strides.h;
   const bool dense = (m.grid_h == 1 || pixel_stride_ * m.grid_w == row_stride) &&
-                     (m.images == 1 || row_stride * m.grid_h == m.strides.n);
+                     (m.images == 1 || pixel_stride_ * m.grid_w * m.grid_h == m.strides.n);
   everywhere_ = dense && rows_.inside(0, (m.grid_h - 1) * m.step.h, m.height) &&
                 columns_.inside(0, (m.grid_w - 1) * m.step.w, m.width);
   if (tap_offsets_ == nullptr) return;

@@ -1,0 +1,154 @@
+"""Groups of few channels: every way in which filters fall into vectors, on integers, exactly."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+
+import fastconv
+from tests._algorithms import attempt, usable_algorithms
+
+pytestmark = pytest.mark.kernels
+
+ALGORITHMS = {
+    direction: [a for a in usable_algorithms("conv2d", direction) if "_grouped_" in a.name]
+    for direction in ("fprop", "dgrad")
+}
+
+# (groups, channels and filters per group): whole vectors of several groups, a last vector that is
+# not full, groups that do not divide a vector, groups of one vector and more, more of one side
+# than of the other.
+GROUPS = [
+    (32, 4, 4),
+    (8, 8, 8),
+    (3, 16, 16),
+    (5, 4, 4),
+    (7, 2, 2),
+    (6, 1, 2),
+    (6, 2, 1),
+    (3, 3, 5),
+    (2, 12, 12),
+    (2, 24, 20),
+    (2, 32, 32),
+    (4, 4, 8),
+    (4, 8, 4),
+    (2, 17, 33),
+]
+# kernel, stride, padding, dilation
+WINDOWS: list[tuple[Any, Any, Any, Any]] = [
+    (3, 1, 1, 1),
+    (3, 2, 1, 1),
+    (3, 3, 0, 1),
+    (3, 1, 2, 2),
+    (1, 1, 0, 1),
+    (1, 2, 1, 1),
+    ((2, 5), (2, 1), (1, 4), 1),
+    ((5, 3), 1, (0, 3), (1, 2)),
+    (4, (1, 2), 3, 1),
+]
+
+
+def integers(*shape: int) -> torch.Tensor:
+    x = torch.randint(-4, 5, shape, dtype=torch.float32)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def in_float64(call: Any, *tensors: torch.Tensor | None, **options: Any) -> Any:
+    return call(*(None if t is None else t.double() for t in tensors), **options)
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("groups", GROUPS, ids=str)
+def test_forward_is_exact_on_integers(groups: Any, window: Any) -> None:
+    group_count, channels, filters = groups
+    kernel, stride, padding, dilation = window
+    kernel_h, kernel_w = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=group_count)
+    ran = 0
+    for height, width, batch in [(9, 31, 1), (7, 7, 2), (12, 15, 1)]:
+        input = integers(batch, group_count * channels, height, width)
+        weight = integers(group_count * filters, channels, kernel_h, kernel_w)
+        bias = torch.randint(-4, 5, (group_count * filters,)).float()
+        expected = in_float64(torch.nn.functional.conv2d, input, weight, bias, **options)
+        for algorithm in ALGORITHMS["fprop"]:
+            output = attempt(algorithm, lambda: fastconv.conv2d(input, weight, bias, **options))
+            if output is None:
+                assert channels > 32
+                continue
+            ran += 1
+            assert torch.equal(output.double(), expected), algorithm.name
+            assert output.is_contiguous(memory_format=torch.channels_last)
+    assert ran or not ALGORITHMS["fprop"]
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("groups", GROUPS, ids=str)
+def test_input_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
+    group_count, channels, filters = groups
+    kernel, stride, padding, dilation = window
+    kernel_h, kernel_w = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    options = dict(stride=stride, padding=padding, dilation=dilation, groups=group_count)
+    for height, width, batch in [(9, 31, 1), (7, 8, 2)]:
+        input = integers(batch, group_count * channels, height, width).requires_grad_()
+        weight = integers(group_count * filters, channels, kernel_h, kernel_w)
+        exact_input = input.detach().double().requires_grad_()
+        exact = torch.nn.functional.conv2d(exact_input, weight.double(), **options)
+        grad_output = integers(*exact.shape)
+        (expected,) = torch.autograd.grad(exact, exact_input, grad_output.double())
+
+
+        def gradient(
+            input: torch.Tensor = input,
+            weight: torch.Tensor = weight,
+            grad_output: torch.Tensor = grad_output,
+        ) -> torch.Tensor:
+            # The forward pass hands the algorithm to its backward pass.
+            output = fastconv.conv2d(input, weight, **options)
+            return torch.autograd.grad(output, input, grad_output)[0]
+
+        for algorithm in ALGORITHMS["dgrad"]:
+            result = attempt(algorithm, gradient)
+            if result is None:
+                assert filters > 32
+                continue
+            assert torch.equal(result.double(), expected), algorithm.name
+
+
+def test_threads_and_packed_weights_change_no_bit() -> None:
+    torch.manual_seed(0)
+    input = torch.randn(2, 64, 19, 23).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(64, 8, 3, 3)
+    before = torch.get_num_threads()
+    for algorithm, stride in itertools.product(ALGORITHMS["fprop"], (1, 2)):
+        blob = torch.ops.fastconv.conv2d_pack_weight(
+            weight, input.shape, [stride] * 2, [1, 1], [1, 1], 8, True, algorithm.name
+        )
+        results = []
+        try:
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                with fastconv.use_algorithm(algorithm.name):
+                    results.append(fastconv.conv2d(input, weight, None, stride, 1, 1, 8))
+                results.append(
+                    torch.ops.fastconv.conv2d_packed(
+                        input, weight, None, blob, [stride] * 2, [1, 1], [1, 1], 8
+                    )
+                )
+        finally:
+            torch.set_num_threads(before)
+        assert all(torch.equal(result, results[0]) for result in results)
+
+
+@pytest.mark.parametrize("dilation", [1, 200])
+def test_windows_that_need_too_much_memory_are_left_to_the_gemm(dilation: int) -> None:
+    input = integers(1, 8, 1 + 2 * dilation, 601)
+    weight = integers(8, 4, 3, 3)
+    for algorithm in ALGORITHMS["fprop"]:
+        output = attempt(
+            algorithm,
+            lambda: fastconv.conv2d(input, weight, None, 1, dilation, dilation, 2),
+        )
+        assert (output is None) == (dilation == 200)
