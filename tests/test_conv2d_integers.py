@@ -114,8 +114,9 @@ def test_algorithm_is_exact(algorithm: fastconv.Algorithm, dtype: torch.dtype, f
 def test_takes_its_problems(algorithm: fastconv.Algorithm) -> None:
     """An algorithm that rejected every problem would pass the test above."""
     accepted = 0
-    for conv in itertools.chain(*CONVS.values()):
-        x = integer_operands(conv).to(algorithm.dtypes[0])
+    layouts = [LAYOUTS["contiguous"], LAYOUTS["channels_last"]]
+    for conv, layout in itertools.product(itertools.chain(*CONVS.values()), layouts):
+        x = integer_operands(conv).to(algorithm.dtypes[0]).laid_out(layout)
         result = attempt(algorithm, lambda x=x: result_of_direction(algorithm.direction, x))
         accepted += result is not None
     assert accepted >= 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import pytest
@@ -150,7 +151,8 @@ def test_infinities_and_nan_spread_as_they_must(
 ) -> None:
     """Only to the outputs that read the element, and there as sums of such products give."""
     accepted = 0
-    for channels, groups in ((9, 1), (12, 3), (17, 17)):
+    layouts = (torch.contiguous_format, torch.channels_last)
+    for (channels, groups), layout in itertools.product(((9, 1), (12, 3), (17, 17)), layouts):
         tensors = {
             "input": torch.randn(2, channels, 10, 19),
             "weight": torch.randn(17 if groups == 17 else 18, channels // groups, 3, 3),
@@ -160,6 +162,7 @@ def test_infinities_and_nan_spread_as_they_must(
         tensors["weight"][3] = 0  # inf * 0 is NaN
         exact = [t.double() for t in tensors.values()]
         theirs = conv2d_without_padding_products(*exact, groups=groups).float()
+        tensors["input"] = tensors["input"].contiguous(memory_format=layout)
         call = functools.partial(fastconv.conv2d, *tensors.values(), padding=1, groups=groups)
         ours = attempt(algorithm, call)
         if ours is None:

@@ -6,6 +6,7 @@ A stated error that is not held to would be an advertisement.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import pytest
@@ -64,8 +65,8 @@ def torch_errors(conv: Conv, dtype: torch.dtype) -> dict[str, float]:
     return {name: relative_error(t, getattr(expected, name)) for name, t in theirs.items()}
 
 
-def errors(conv: Conv, dtype: torch.dtype) -> dict[str, float]:
-    ours = run(fastconv.conv2d, scaled_operands(conv).to(dtype))
+def errors(conv: Conv, dtype: torch.dtype, layout: str = "contiguous") -> dict[str, float]:
+    ours = run(fastconv.conv2d, scaled_operands(conv).to(dtype).laid_out(LAYOUTS[layout]))
     expected = exact_results(conv, dtype)
     return {name: relative_error(t, getattr(expected, name)) for name, t in ours.items()}
 
@@ -108,8 +109,9 @@ def test_stated_error_is_held(algorithm: fastconv.Algorithm) -> None:
     assert 0 < algorithm.error < 1e-2
     name = RESULT_OF[algorithm.direction]
     accepted = 0
-    for conv in LONG_SUMS + WINDOWS[:6] + GROUPED[:6]:
-        found = attempt(algorithm, functools.partial(errors, conv, torch.float32))
+    convs = LONG_SUMS + WINDOWS[:6] + GROUPED[:6]
+    for conv, layout in itertools.product(convs, ("contiguous", "channels_last")):
+        found = attempt(algorithm, functools.partial(errors, conv, torch.float32, layout))
         if found is None:
             continue
         error = found[name]
