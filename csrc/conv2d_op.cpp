@@ -179,16 +179,6 @@ Tensor conv2d_grad_bias(const Tensor& grad_output) {
   return grad_bias;
 }
 
-namespace {
-
-// The lists of Conv2dParams, from plain integers.
-struct Geometry {
-  int64_t stride[2], padding[2], dilation[2], groups;
-  Conv2dParams params() const { return {stride, padding, dilation, groups}; }
-};
-
-}  // namespace
-
 Tensor conv2d_eager(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
                     int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w,
                     int64_t dilation_h, int64_t dilation_w, int64_t groups) {

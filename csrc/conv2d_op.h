@@ -12,6 +12,12 @@
 
 namespace fastconv {
 
+// The lists of Conv2dParams, from plain integers.
+struct Geometry {
+  int64_t stride[2], padding[2], dilation[2], groups;
+  Conv2dParams params() const { return {stride, padding, dilation, groups}; }
+};
+
 // A forward pass up to the choice of its algorithm: the validated problem, the output allocated.
 struct Fprop {
   Conv2dProblem problem;

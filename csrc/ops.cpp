@@ -55,6 +55,9 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def(
       "conv2d_packed(Tensor input, Tensor weight, Tensor? bias, Tensor packed, "
       "SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1) -> Tensor");
+  m.def(
+      "_conv2d_packed(Tensor input, Tensor weight, Tensor? bias, Tensor packed, int stride_h, "
+      "int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups) -> Tensor");
   m.def("conv2d_packed_algorithm(Tensor packed) -> str");
   m.def("weight_fingerprint(Tensor weight) -> int");
 }
@@ -74,6 +77,7 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   m.impl("_max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward_eager));
   m.impl("conv2d_pack_weight", TORCH_BOX(&fastconv::conv2d_pack_weight));
   m.impl("conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed));
+  m.impl("_conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed_eager));
   m.impl("conv2d_packed_algorithm", TORCH_BOX(&fastconv::conv2d_packed_algorithm));
   m.impl("weight_fingerprint", TORCH_BOX(&fastconv::weight_fingerprint));
 }

@@ -101,11 +101,11 @@ Tensor conv2d_pack_weight(const Tensor& weight, const std::vector<int64_t>& inpu
   return packed;
 }
 
-Tensor conv2d_packed(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
-                     const Tensor& packed, const std::vector<int64_t>& stride,
-                     const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
-                     int64_t groups) {
-  Fprop fprop = prepare_fprop(input, weight, bias, {stride, padding, dilation, groups});
+namespace {
+
+Tensor run_packed(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                  const Tensor& packed, const Conv2dParams& params) {
+  Fprop fprop = prepare_fprop(input, weight, bias, params);
   fprop.problem.weight_is_packed = true;
   const Header header = read_header(packed);
   const auto& algorithm = algorithm_of(header);
@@ -119,6 +119,23 @@ Tensor conv2d_packed(const Tensor& input, const Tensor& weight, const std::optio
   // By its name: the algorithm that is right for the packed weight, or an error that says why not.
   run_conv2d(ConvDirection::fprop, fprop.problem, fprop.tensors, algorithm.name);
   return std::move(fprop.output);
+}
+
+}  // namespace
+
+Tensor conv2d_packed(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                     const Tensor& packed, const std::vector<int64_t>& stride,
+                     const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
+                     int64_t groups) {
+  return run_packed(input, weight, bias, packed, {stride, padding, dilation, groups});
+}
+
+Tensor conv2d_packed_eager(const Tensor& input, const Tensor& weight,
+                           const std::optional<Tensor>& bias, const Tensor& packed,
+                           int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w,
+                           int64_t dilation_h, int64_t dilation_w, int64_t groups) {
+  const Geometry geometry{{stride_h, stride_w}, {pad_h, pad_w}, {dilation_h, dilation_w}, groups};
+  return run_packed(input, weight, bias, packed, geometry.params());
 }
 
 int64_t weight_fingerprint(const Tensor& weight) {

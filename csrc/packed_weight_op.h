@@ -23,6 +23,12 @@ Tensor conv2d_packed(const Tensor& input, const Tensor& weight, const std::optio
                      const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
                      int64_t groups);
 
+// The same, with plain integers for lists (conv2d_op.h says why).
+Tensor conv2d_packed_eager(const Tensor& input, const Tensor& weight,
+                           const std::optional<Tensor>& bias, const Tensor& packed,
+                           int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w,
+                           int64_t dilation_h, int64_t dilation_w, int64_t groups);
+
 // The algorithm that made it.
 std::string conv2d_packed_algorithm(const Tensor& packed);
 

@@ -34,6 +34,7 @@ __all__ = [
     "conv2d_pack_weight",
     "conv2d_packed",
     "conv2d_packed_algorithm",
+    "conv2d_packed_eager",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_backward_eager",
@@ -43,7 +44,7 @@ __all__ = [
     "register_fake",
     "register_kernel",
     "register_vmap",
-    "weight_fingerprint",
+    "weight_fingerprint_eager",
 ]
 
 # Overloads, not packets: a packet resolves its overload again at every call, about 1 us.
@@ -54,13 +55,14 @@ conv2d_grad_bias: Any = torch.ops.fastconv.conv2d_grad_bias.default
 conv2d_pack_weight: Any = torch.ops.fastconv.conv2d_pack_weight.default
 conv2d_packed: Any = torch.ops.fastconv.conv2d_packed.default
 conv2d_packed_algorithm: Any = torch.ops.fastconv.conv2d_packed_algorithm.default
-weight_fingerprint: Any = torch.ops.fastconv.weight_fingerprint.default
 max_pool2d: Any = torch.ops.fastconv.max_pool2d.default
 max_pool2d_with_indices: Any = torch.ops.fastconv.max_pool2d_with_indices.default
 max_pool2d_backward: Any = torch.ops.fastconv.max_pool2d_backward.default
 
 # For nothing_between(): the callables beneath the overloads, whose frame costs as much as a check.
 conv2d_eager: Any = torch.ops.fastconv._conv2d.default._op
+conv2d_packed_eager: Any = torch.ops.fastconv._conv2d_packed.default._op
+weight_fingerprint_eager: Any = torch.ops.fastconv.weight_fingerprint.default._op
 conv2d_backward_eager: Any = torch.ops.fastconv._conv2d_backward.default._op
 max_pool2d_eager: Any = torch.ops.fastconv._max_pool2d.default._op
 max_pool2d_with_indices_eager: Any = torch.ops.fastconv._max_pool2d_with_indices.default._op
@@ -71,6 +73,8 @@ _library: Any = torch.library.Library("fastconv", "FRAGMENT")  # type: ignore[no
 
 for _name in (
     "_conv2d",
+    "_conv2d_packed",
+    "weight_fingerprint",
     "_conv2d_backward",
     "_max_pool2d",
     "_max_pool2d_with_indices",

@@ -134,7 +134,7 @@ class PackedWeights:
 
     def _identify(self, weight: Tensor) -> Any:
         where = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype)
-        return where if self.frozen else (*where, _ops.weight_fingerprint(weight))
+        return where if self.frozen else (*where, _ops.weight_fingerprint_eager(weight))
 
     def _choose(
         self,

@@ -7,7 +7,7 @@ torch then refuses it in its own words, before anything is computed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import index
 from typing import Any
 
@@ -116,6 +116,19 @@ def _as_padding(padding: Any, weight: Tensor, stride: Any, dilation: Any) -> tup
     return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
 
 
+def _plain_convolution(
+    input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None:
+    """The pairs of a convolution that may go straight to the kernel, or None."""
+    if not nothing_between() or not _is_plain(input) or type(weight) not in _PLAIN:
+        return None
+    step, pad, spacing = _plain_pair(stride), _plain_pair(padding), _plain_pair(dilation)
+    plain_bias = bias is None or type(bias) in _PLAIN
+    if not (plain_bias and step and pad and spacing) or type(groups) is not int or requested():
+        return None
+    return step, pad, spacing
+
+
 def conv2d_eagerly(
     input: Tensor,
     weight: Tensor,
@@ -182,14 +195,13 @@ def conv2d(
         )
         return result
     output: Tensor
-    if nothing_between() and _is_plain(input) and type(weight) in _PLAIN:
-        step, pad, spacing = _plain_pair(stride), _plain_pair(padding), _plain_pair(dilation)
-        plain_bias = bias is None or type(bias) in _PLAIN
-        if plain_bias and step and pad and spacing and type(groups) is int and not requested():
-            try:
-                return conv2d_eagerly(input, weight, bias, (*step, *pad, *spacing, groups))
-            except _REFUSED:
-                pass  # and again below, or taken by torch
+    plain = _plain_convolution(input, weight, bias, stride, padding, dilation, groups)
+    if plain is not None:
+        step, pad, spacing = plain
+        try:
+            return conv2d_eagerly(input, weight, bias, (*step, *pad, *spacing, groups))
+        except _REFUSED:
+            pass  # and again below, or taken by torch
     if not (_is_ours(input) and _is_ours(weight) and (bias is None or _is_ours(bias))):
         output = _torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         return output
@@ -211,13 +223,14 @@ def conv2d(
     return output
 
 
-def keeps_weights(input: Any, weight: Any, bias: Any) -> bool:
-    """May a module call :func:`conv2d_keeping_weight` with these?"""
+def _records(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _keeps_weight(input: Any, weight: Tensor, bias: Any) -> bool:
+    """May a module convolve with what it keeps of its weight?"""
     return (
-        type(weight) is torch.nn.Parameter
-        and weight.numel() >= SMALLEST_KEPT
-        and not has_torch_function_variadic(input, weight, bias)
-        and _is_ours(input)
+        _is_ours(input)
         and _is_ours(weight)
         and weight.is_cpu
         and input.is_cpu
@@ -225,19 +238,11 @@ def keeps_weights(input: Any, weight: Any, bias: Any) -> bool:
         and (bias is None or (_is_ours(bias) and bias.dtype is weight.dtype))
         and not requested()
         and (nothing_between() or only_shows_packed_weights())
-        and not (
-            torch.is_grad_enabled()
-            and (
-                input.requires_grad
-                or weight.requires_grad
-                or (bias is not None and bias.requires_grad)
-            )
-        )
     )
 
 
 def conv2d_keeping_weight(
-    packed: PackedWeights,
+    packed: Callable[[], PackedWeights],
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -246,19 +251,42 @@ def conv2d_keeping_weight(
     dilation: Any,
     groups: int,
 ) -> Tensor:
-    """:func:`conv2d` by a module that keeps its weight in `packed`; for what keeps_weights()."""
+    """:func:`conv2d` by a module that may keep its parameter `weight` in `packed()`."""
     output: Tensor
+    arguments = (input, weight, bias, stride, padding, dilation, groups)
+    if (
+        type(weight) is not torch.nn.Parameter
+        or weight.numel() < SMALLEST_KEPT
+        or has_torch_function_variadic(input, weight, bias)
+        or _records(input, weight, bias)
+    ):
+        return conv2d(*arguments)
+    plain = _plain_convolution(*arguments)
+    if plain is not None and input.is_cpu and weight.is_cpu and input.dtype is weight.dtype:
+        step, window, spacing = plain
+        geometry = (*step, *window, *spacing, groups)
+        try:
+            blob = packed().find(input, weight, step, window, spacing, groups)
+            if blob is None:
+                output = _ops.conv2d_eager(input, weight, bias, *geometry)
+            else:
+                output = _ops.conv2d_packed_eager(input, weight, bias, blob, *geometry)
+            return output
+        except _REFUSED:
+            return conv2d(*arguments)
+    if not _keeps_weight(input, weight, bias):
+        return conv2d(*arguments)
     try:
         step, spacing = _as_pair(stride), _as_pair(dilation)
-        window = _as_padding(padding, weight, step, spacing)
+        padding = _as_padding(padding, weight, step, spacing)
     except _NotAnInt:
-        return conv2d(input, weight, bias, stride, padding, dilation, groups)
+        return conv2d(*arguments)
     with BelowAutograd():
-        blob = packed.find(input, weight, step, window, spacing, groups)
+        blob = packed().find(input, weight, step, padding, spacing, groups)
         if blob is not None:
-            output = _ops.conv2d_packed(input, weight, bias, blob, step, window, spacing, groups)
+            output = _ops.conv2d_packed(input, weight, bias, blob, step, padding, spacing, groups)
         else:
-            output = _ops.conv2d(input, weight, bias, step, window, spacing, groups)
+            output = _ops.conv2d(input, weight, bias, step, padding, spacing, groups)
     return output
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, is_grad_enabled
 from torch.compiler import is_compiling
 
 from fastconv._packed import SMALLEST_KEPT, PackedWeights
-from fastconv.functional import conv2d, conv2d_keeping_weight, keeps_weights, max_pool2d
+from fastconv.functional import conv2d, conv2d_keeping_weight, max_pool2d
 
 __all__ = ["Conv2d", "LazyConv2d", "MaxPool2d"]
 
@@ -34,10 +34,15 @@ class Conv2d(torch.nn.Conv2d):
             own, parameters = self.__dict__, self._parameters
             if "weight" not in own and "bias" not in own and len(parameters) == 2:
                 weight, bias = parameters.get("weight"), parameters.get("bias", input)
-                small = weight is not None and weight.numel() < SMALLEST_KEPT
-                if weight is not None and bias is not input and (small or is_grad_enabled()):
+                if weight is not None and bias is not input:
                     stride, padding, dilation = self.stride, self.padding, self.dilation
-                    return conv2d(input, weight, bias, stride, padding, dilation, self.groups)
+                    groups = self.groups
+                    if weight.numel() < SMALLEST_KEPT or is_grad_enabled():
+                        return conv2d(input, weight, bias, stride, padding, dilation, groups)
+                    keeper = self._packed_weights
+                    return conv2d_keeping_weight(
+                        keeper, input, weight, bias, stride, padding, dilation, groups
+                    )
         return super().forward(input)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -46,20 +51,15 @@ class Conv2d(torch.nn.Conv2d):
             reach = self._reversed_padding_repeated_twice
             input = torch.nn.functional.pad(input, reach, mode=self.padding_mode)
             padding = (0, 0)
-        if keeps_weights(input, weight, bias) and self._parameters.get("weight") is weight:
-            if self._packed is None:
-                self.__dict__["_packed"] = PackedWeights()
-            return conv2d_keeping_weight(
-                cast(PackedWeights, self._packed),
-                input,
-                weight,
-                bias,
-                self.stride,
-                padding,
-                self.dilation,
-                self.groups,
-            )
-        return conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
+        arguments = (input, weight, bias, self.stride, padding, self.dilation, self.groups)
+        if is_compiling() or self._parameters.get("weight") is not weight:
+            return conv2d(*arguments)
+        return conv2d_keeping_weight(self._packed_weights, *arguments)
+
+    def _packed_weights(self) -> PackedWeights:
+        if self._packed is None:
+            self.__dict__["_packed"] = PackedWeights()
+        return cast(PackedWeights, self._packed)
 
 
 class LazyConv2d(torch.nn.LazyConv2d):
