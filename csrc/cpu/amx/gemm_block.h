@@ -149,14 +149,16 @@ void multiply_tiles(bool two_rows, bool two_columns, int64_t steps, const std::b
   }
 }
 
-// c [+]= sum, `rows` rows of `vectors` vectors.
-inline void move_sum(const float* sum, int64_t sum_stride, int64_t rows, int64_t vectors, float* c,
-                     int64_t c_stride, bool accumulate) {
+// c = addend + sum, `rows` rows of `vectors` vectors.
+inline void move_sum(const float* sum, int64_t sum_stride, int64_t rows, int64_t vectors,
+                     const TileOfC<float>& c) {
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t v = 0; v < vectors; ++v) {
-      float* const to = c + i * c_stride + v * 16;
-      const __m512 x = _mm512_load_ps(sum + i * sum_stride + v * 16);
-      _mm512_storeu_ps(to, accumulate ? _mm512_add_ps(_mm512_loadu_ps(to), x) : x);
+      __m512 x = _mm512_load_ps(sum + i * sum_stride + v * 16);
+      if (c.addend != nullptr) {
+        x = _mm512_add_ps(_mm512_loadu_ps(c.addend + i * c.addend_stride + v * 16), x);
+      }
+      _mm512_storeu_ps(c.at + i * c.stride + v * 16, x);
     }
   }
 }
@@ -184,20 +186,16 @@ void split_tile(const PackScratch<AmxTarget<Tiles, kTerms>, float>& scratch, int
 template <class Tiles, int kTerms>
 void gemm_block(const Operand<AmxTarget<Tiles, kTerms>, float>& a,
                 const Operand<AmxTarget<Tiles, kTerms>, float>& b, Range rows, Range columns,
-                Range depth, bool accumulate, const BlockOfC<float>& c,
+                Range depth, const StartOfC<float>& start, const BlockOfC<float>& c,
                 const PackScratch<AmxTarget<Tiles, kTerms>, float>& scratch) {
   using Shape = GemmShape<Isa::amx, float>;
-  if (depth.size == 0 && !accumulate) {
-    for (int64_t i = 0; i < rows.size; ++i) {
-      for (int64_t j = 0; j < columns.size; ++j) c.data[i * c.stride + j] = 0;
-    }
-    return;
-  }
+  if (depth.size == 0) fill_from_start(c, rows, columns, start);
   const TileScope<Tiles> scope;
   const auto blocks = EvenParts::at_most(depth.size, Shape::kDepth, kAmxStep);
   const auto tiles = EvenParts::at_most(rows.size, Shape::kTileRows, 1);
   for (int64_t block = 0; block < blocks.parts; ++block) {
     const int64_t k = depth.begin + blocks.begin(block), k_size = blocks.size(block);
+    const StartOfC<float> begin = block == 0 ? start : StartOfC<float>{c.data, c.stride, 1};
     const int64_t steps = ceil_div(k_size, kAmxStep);
     const int64_t panel_bytes = steps * kTerms * 2 * kAmxTileBytes;
     pack_panels(b, columns.begin, columns.size, k, k_size, scratch);
@@ -218,8 +216,8 @@ void gemm_block(const Operand<AmxTarget<Tiles, kTerms>, float>& a,
         multiply_tiles<Tiles, kTerms>(height > kAmxTileRows, vectors == 2, steps, scratch.split_a(),
                                       scratch.split_b() + j / Shape::kTileColumns * panel_bytes,
                                       scratch.sum(), Shape::kTileColumns);
-        move_sum(scratch.sum(), Shape::kTileColumns, height, vectors, c.data + i * c.stride + j,
-                 c.stride, accumulate || block > 0);
+        move_sum(scratch.sum(), Shape::kTileColumns, height, vectors,
+                 {c.data + i * c.stride + j, c.stride, begin.from(i, j), begin.row_stride});
       }
     }
   }

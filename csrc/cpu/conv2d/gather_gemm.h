@@ -97,6 +97,10 @@ class GatherGemm {
           c_stride_(BlockOfC<Accumulator>::stride_for(
               round_up(partition_.columns.largest(), Shape::kLanes))),
           c_(carver.take<Accumulator>(partition_.rows.largest() * c_stride_)),
+          bias_(carver.take<Accumulator>(
+              gather_.pixels_are_columns
+                  ? partition_.rows.largest() * Shape::kTileColumns
+                  : round_up(partition_.columns.largest(), Shape::kTileColumns))),
           pixel_source_(gather_.x, most_pixels(), carver),
           channel_source_(gather_.x, carver),
           weight_source_(gather_.x, gather_.weight, gather_.weight_filters_inner) {}
@@ -126,9 +130,10 @@ class GatherGemm {
       const BlockOfC<Accumulator> c =
           in_place.data != nullptr ? in_place : BlockOfC<Accumulator>{c_, c_stride_};
       // The sums start from the bias, in scratch and in place alike: where C lies changes no bit.
-      if (bias != nullptr) fill_with_bias(c, rows, columns, group_bias);
+      const StartOfC<Accumulator> start =
+          bias == nullptr ? StartOfC<Accumulator>{} : start_from(group_bias, rows, columns);
       gemm_block(wide ? filters : pixels, wide ? pixels : filters, rows, columns,
-                 {0, gather_.x.depth()}, bias != nullptr, c, scratch_);
+                 {0, gather_.x.depth()}, start, c, scratch_);
       if (in_place.data != nullptr) return;
       if (wide) {
         store_filter_rows(rows, columns, group_y);
@@ -176,16 +181,16 @@ class GatherGemm {
       return {nullptr, 0};
     }
 
-    void fill_with_bias(const BlockOfC<Accumulator>& c, Range rows, Range columns,
-                        const T* bias) const {
-      for (int64_t i = 0; i < rows.size; ++i) {
-        Accumulator* const row = c.data + i * c.stride;
-        if (gather_.pixels_are_columns) {
-          fill_row<Target>(row, columns.size, Storage<T>::load(bias[rows.begin + i]));
-        } else {
-          widen_run<Target>(bias + columns.begin, row, columns.size);
-        }
+    StartOfC<Accumulator> start_from(const T* bias, Range rows, Range columns) const {
+      if (!gather_.pixels_are_columns) {
+        widen_run<Target>(bias + columns.begin, bias_, columns.size);
+        return {bias_, 0, 1};
       }
+      for (int64_t i = 0; i < rows.size; ++i) {
+        fill_row<Target>(bias_ + i * Shape::kTileColumns, Shape::kTileColumns,
+                         Storage<T>::load(bias[rows.begin + i]));
+      }
+      return {bias_, Shape::kTileColumns, 0};
     }
 
     void store_filter_rows(Range filters, Range pixels, T* y) const {
@@ -222,6 +227,7 @@ class GatherGemm {
     PackScratch<Target, Accumulator> scratch_;
     int64_t c_stride_;
     Accumulator* c_;
+    Accumulator* bias_;  // for each row of C a vector of its filter's, or for each column
     PixelSource<Target, T> pixel_source_;
     ChannelSource<Target, T> channel_source_;
     WeightSource<Target, T> weight_source_;

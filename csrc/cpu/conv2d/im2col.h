@@ -30,6 +30,11 @@ struct Im2col {
   int64_t pixels() const { return images * grid_h * grid_w; }
   int64_t taps() const { return rows.count * columns.count; }
   int64_t depth() const { return channels * taps(); }
+  // Of the image's last element.
+  int64_t last_offset() const {
+    return (images - 1) * strides.n + (channels - 1) * strides.c + (height - 1) * strides.h +
+           (width - 1) * strides.w;
+  }
 };
 
 // Whether channels are the direction in which the image's memory runs.

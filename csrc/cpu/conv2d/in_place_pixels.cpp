@@ -17,10 +17,13 @@ InPlacePixels::InPlacePixels(const Im2col& m, int64_t taps_a_run, Carver& carver
       pixel_stride_(m.step.w * m.strides.w),
       tap_offsets_(carver.take<int64_t>(m.rows.count * (m.columns.count / taps_a_run))) {
   const int64_t row_stride = m.step.h * m.strides.h;
-  const bool dense = (m.grid_h == 1 || pixel_stride_ * m.grid_w == row_stride) &&
-                     (m.images == 1 || pixel_stride_ * m.grid_w * m.grid_h == m.strides.n);
-  everywhere_ = dense && rows_.inside(0, (m.grid_h - 1) * m.step.h, m.height) &&
-                columns_.inside(0, (m.grid_w - 1) * m.step.w, m.width);
+  const int64_t plane = m.grid_h * m.grid_w;
+  if ((m.grid_h == 1 || pixel_stride_ * m.grid_w == row_stride) &&
+      rows_.inside(0, (m.grid_h - 1) * m.step.h, m.height) &&
+      columns_.inside(0, (m.grid_w - 1) * m.step.w, m.width)) {
+    const bool images_follow = m.images == 1 || pixel_stride_ * plane == m.strides.n;
+    dense_pixels_ = images_follow ? m.images * plane : plane;
+  }
   if (tap_offsets_ == nullptr) return;
   int64_t* to = tap_offsets_;
   for (int64_t row = 0; row < m.rows.count; ++row) {
@@ -33,7 +36,11 @@ InPlacePixels::InPlacePixels(const Im2col& m, int64_t taps_a_run, Carver& carver
 
 int64_t InPlacePixels::offset_of(int64_t begin, int64_t size) {
   const Im2col& m = matrix_;
-  if (everywhere_) return begin * pixel_stride_;
+  if (dense_pixels_ != 0) {
+    const int64_t run = begin / dense_pixels_, at = begin % dense_pixels_;
+    if (at + size > dense_pixels_) return -1;
+    return run * m.strides.n + at * pixel_stride_;
+  }
   const PixelIndex first = begin == next_ ? next_index_ : PixelIndex::at(m, begin);
   const int64_t last_column = first.column + size - 1;
   if (last_column >= m.grid_w) {

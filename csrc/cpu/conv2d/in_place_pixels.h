@@ -15,6 +15,8 @@ class InPlacePixels {
   InPlacePixels(const Im2col& matrix, int64_t taps_a_run, Carver& carver);
 
   int64_t pixel_stride() const { return pixel_stride_; }
+  // Whether tiles over the ends of rows may be read in place.
+  bool joins_rows() const { return dense_pixels_ != 0; }
   // From a pixel to each run of its taps.
   const int64_t* tap_offsets() const { return tap_offsets_; }
 
@@ -34,7 +36,9 @@ class InPlacePixels {
   Im2col matrix_;
   Reach rows_, columns_;
   int64_t pixel_stride_;
-  bool everywhere_;  // any tile may be read in place
+  // Where no tap lies outside the image, pixels follow one another at equal distances over whole
+  // planes of the grid, or over all images; elsewhere in a row alone.
+  int64_t dense_pixels_ = 0;
   int64_t* tap_offsets_;
   int64_t next_ = -1;  // the pixel at next_index_
   PixelIndex next_index_{};

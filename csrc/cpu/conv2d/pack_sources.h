@@ -49,9 +49,29 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
   PixelSource(const Im2col& matrix, int64_t most_pixels, Carver& carver)
       : matrix_(matrix),
         plan_(matrix, most_pixels, Shape::kTileColumns, carver),
-        taps_(carver.take<Tap>(most_pixels > 0 ? Shape::kDepth : 0)) {}
+        taps_(carver.take<Tap>(most_pixels > 0 ? Shape::kDepth : 0)),
+        in_place_(matrix, 1, carver) {}
 
   void read_from(const T* image) { image_ = image; }
+
+  // With one tap, whose channels are equally far apart, and pixels that are neighbours.
+  bool has_panels_in_place() const override {
+    return std::is_same_v<T, Accumulator> && matrix_.taps() == 1 && in_place_.pixel_stride() == 1 &&
+           (in_place_.joins_rows() || matrix_.grid_w >= Shape::kTileColumns);
+  }
+  // Past the last column a vector reads what follows in memory, of other pixels, as far as the
+  // image goes.
+  PanelOfB<Accumulator> panel_in_place(int64_t begin, int64_t size, Range k) override {
+    if constexpr (std::is_same_v<T, Accumulator>) {
+      const int64_t pixel = in_place_.offset_of(begin, size);
+      if (pixel < 0) return {};
+      const int64_t stride = matrix_.strides.c;
+      const int64_t first = pixel + in_place_.tap_offsets()[0] + k.begin * stride;
+      const int64_t end = first + (k.size - 1) * stride + round_up(size, Shape::kLanes);
+      if (end <= matrix_.last_offset() + 1) return {image_ + first, stride};
+    }
+    return {};
+  }
 
   void pack(const PackBlock& block, Accumulator* to, const PackedLayout& layout) override {
     plan_.set(block.inner_begin, block.inner_size);
@@ -151,6 +171,7 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
   const T* image_ = nullptr;
   PixelPlan plan_;
   Tap* taps_;
+  InPlacePixels in_place_;
 };
 
 // to[i] = begin <= i < end ? from[i] : 0 for i < count, widened. Reads from[begin, end) alone.

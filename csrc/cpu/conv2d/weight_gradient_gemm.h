@@ -122,7 +122,7 @@ class WeightGradientGemm {
         const Range range{pixels.begin + (sums.parts > 0 ? sums.begin(s) : 0),
                           sums.parts > 0 ? sums.size(s) : 0};
         gemm_block(taps_are_rows ? input : grad, taps_are_rows ? grad : input, rows, columns, range,
-                   false, BlockOfC<Accumulator>{sum_, c_stride_}, scratch_);
+                   StartOfC<Accumulator>{}, BlockOfC<Accumulator>{sum_, c_stride_}, scratch_);
         if (sums.parts <= 1) return sum_;
         add_to_total(rows.size, s == 0);
       }

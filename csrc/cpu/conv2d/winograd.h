@@ -144,8 +144,14 @@ class Winograd {
           const auto kernel = kMicroKernels<Target, float>.at[height - 1][vectors - 1];
           for (int64_t sum = 0; sum < sums.parts; ++sum) {
             const int64_t from = sums.begin(sum);
-            kernel(a, from, sums.size(sum), block + j * depth + from * plan_.panel,
-                   m + tile * plan_.m_stride + j, plan_.m_stride, channel > 0 || sum > 0);
+            const PanelOfB<float> panel{block + j * depth + from * plan_.panel, plan_.panel};
+            float* const c = m + tile * plan_.m_stride + j;
+            kernel({a,
+                    from,
+                    sums.size(sum),
+                    panel,
+                    Ahead<float>::in_panel(panel),
+                    {c, plan_.m_stride, channel > 0 || sum > 0 ? c : nullptr, plan_.m_stride}});
           }
         }
       }

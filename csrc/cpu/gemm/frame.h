@@ -7,57 +7,171 @@
 
 namespace fastconv::cpu {
 
-// C [+]= A[rows, depth] * B[depth, columns]. The reduction goes in even blocks of at most kDepth,
-// cut by its length alone: every thread count adds in the same order.
-//
-// A tile of A, packed into L1 or read in place, is swept over all of the packed block of B, which
-// streams from L2.
+// One block of C and of the reduction: columns in panels, rows in tiles.
 template <class Target, class Accumulator>
-void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Accumulator>& b,
-                Range rows, Range columns, Range depth, bool accumulate,
-                const BlockOfC<Accumulator>& c, const PackScratch<Target, Accumulator>& scratch) {
+class GemmStep {
+ public:
   using Shape = GemmShape<Target::kIsa, Accumulator>;
-  if (depth.size == 0 && !accumulate) {
-    for (int64_t i = 0; i < rows.size; ++i) {
-      for (int64_t j = 0; j < columns.size; ++j) c.data[i * c.stride + j] = 0;
-    }
-    return;
-  }
-  const auto blocks = EvenParts::at_most(depth.size, Shape::kDepth, 1);
-  const auto tiles = EvenParts::at_most(rows.size, Shape::kTileRows, 1);
-  for (int64_t block = 0; block < blocks.parts; ++block) {
-    const int64_t k = depth.begin + blocks.begin(block), k_size = blocks.size(block);
-    const auto sums = EvenParts::at_most(k_size, kLongestSum, 1);
-    const Accumulator* panels = scratch.block;
-    int64_t panel_stride = k_size * Shape::kTileColumns;
-    if (b.panels != nullptr) {
-      panel_stride = b.panel_stride;
-      panels =
-          b.panels + columns.begin / Shape::kTileColumns * panel_stride + k * Shape::kTileColumns;
-    } else {
-      pack_panels(b, columns.begin, columns.size, k, k_size, scratch);
-    }
-    for (int64_t tile = 0; tile < tiles.parts; ++tile) {
-      const int64_t i = tiles.begin(tile), height = tiles.size(tile);
-      TileOfA<Accumulator> tile_of_a{};
-      int64_t first = k;
-      if (a.inner_is_reduction) tile_of_a = a.source->in_place(rows.begin + i, height);
+
+  GemmStep(const Operand<Target, Accumulator>& a, const Operand<Target, Accumulator>& b, Range rows,
+           Range columns, Range depth, const StartOfC<Accumulator>& start,
+           const BlockOfC<Accumulator>& c, const PackScratch<Target, Accumulator>& scratch)
+      : a_(a),
+        b_(b),
+        rows_(rows),
+        columns_(columns),
+        depth_(depth),
+        start_(start),
+        c_(c),
+        scratch_(scratch),
+        tiles_(EvenParts::at_most(rows.size, Shape::kTileRows, 1)),
+        sums_(EvenParts::at_most(depth.size, kLongestSum, 1)),
+        reads_b_in_place_(!b.inner_is_reduction && b.panels == nullptr &&
+                          b.source->has_panels_in_place()) {}
+
+  // A tile of A, packed into L1 or read in place, is swept over all of the block of B, which
+  // streams from L2.
+  void sweep_tiles() const {
+    pack_b();
+    for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
+      TileOfA<Accumulator> tile_of_a = a_in_place(tile);
+      int64_t first = depth_.begin;
       if (tile_of_a.at == nullptr) {
-        pack_tile(a, rows.begin + i, height, k, k_size, scratch);
-        tile_of_a = TileOfA<Accumulator>::of_one_segment(scratch.tile, Shape::kTileRowStride);
+        pack_tile(a_, rows_.begin + tiles_.begin(tile), tiles_.size(tile), depth_.begin,
+                  depth_.size, scratch_);
+        tile_of_a = TileOfA<Accumulator>::of_one_segment(scratch_.tile, Shape::kTileRowStride);
         first = 0;
       }
-      for (int64_t j = 0; j < columns.size; j += Shape::kTileColumns) {
-        const int64_t left = ceil_div(columns.size - j, Shape::kLanes);
-        const int64_t vectors = left < Shape::kTileVectors ? left : Shape::kTileVectors;
-        const auto kernel = kMicroKernels<Target, Accumulator>.at[height - 1][vectors - 1];
-        for (int64_t sum = 0; sum < sums.parts; ++sum) {
-          const int64_t from = sums.begin(sum);
-          kernel(tile_of_a, first + from, sums.size(sum),
-                 panels + j / Shape::kTileColumns * panel_stride + from * Shape::kTileColumns,
-                 c.data + i * c.stride + j, c.stride, accumulate || block > 0 || sum > 0);
-        }
+      for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
+        multiply(tile_of_a, first, tile, j, panel(j), nullptr, nullptr);
       }
+    }
+  }
+
+  // Where both operands are read in place: a panel of B stays in L1 for all tiles of A, copied
+  // there by the first, and the next one comes from memory in the meantime.
+  bool can_sweep_panels() const {
+    return reads_b_in_place_ && tiles_.parts > 0 && a_in_place(0).at != nullptr;
+  }
+  void sweep_panels() const {
+    pack_b();
+    for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
+      const int64_t next = j + Shape::kTileColumns;
+      const PanelOfB<Accumulator> after =
+          next < columns_.size ? panel(next) : PanelOfB<Accumulator>{};
+      PanelOfB<Accumulator> b = panel(j);
+      const bool copies = tiles_.parts > 1 && b.stride != Shape::kTileColumns &&
+                          width(j) > (Shape::kTileVectors - 1) * Shape::kLanes;
+      for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
+        const bool copies_now = copies && tile == 0;
+        multiply(a_in_place(tile), depth_.begin, tile, j, b,
+                 after.at != nullptr && (tile == 1 || tile == 2) ? &after : nullptr,
+                 copies_now ? scratch_.stage : nullptr);
+        if (copies_now) b = {scratch_.stage, Shape::kTileColumns};
+      }
+    }
+  }
+
+ private:
+  TileOfA<Accumulator> a_in_place(int64_t tile) const {
+    if (!a_.inner_is_reduction) return {};
+    return a_.source->in_place(rows_.begin + tiles_.begin(tile), tiles_.size(tile));
+  }
+
+  int64_t width(int64_t j) const {
+    return columns_.size - j < Shape::kTileColumns ? columns_.size - j : Shape::kTileColumns;
+  }
+  PanelOfB<Accumulator> b_in_place(int64_t j) const {
+    if (!reads_b_in_place_) return {};
+    return b_.source->panel_in_place(columns_.begin + j, width(j), depth_);
+  }
+
+  // The panels that are not read in place.
+  void pack_b() const {
+    if (b_.panels != nullptr) return;
+    if (!reads_b_in_place_) {
+      pack_panels(b_, columns_.begin, columns_.size, depth_.begin, depth_.size, scratch_);
+      return;
+    }
+    for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
+      if (b_in_place(j).at != nullptr) continue;
+      PackScratch<Target, Accumulator> to = scratch_;
+      to.block += packed_panel(j);
+      pack_panels(b_, columns_.begin + j, width(j), depth_.begin, depth_.size, to);
+    }
+  }
+  int64_t packed_panel(int64_t j) const { return j * depth_.size; }
+
+  PanelOfB<Accumulator> panel(int64_t j) const {
+    if (b_.panels != nullptr) {
+      return {b_.panels + (columns_.begin + j) / Shape::kTileColumns * b_.panel_stride +
+                  depth_.begin * Shape::kTileColumns,
+              Shape::kTileColumns};
+    }
+    const PanelOfB<Accumulator> in_place = b_in_place(j);
+    if (in_place.at != nullptr) return in_place;
+    return {scratch_.block + packed_panel(j), Shape::kTileColumns};
+  }
+
+  // after: the panel to fetch meanwhile. copy: where to leave this one, packed. Null for neither.
+  void multiply(const TileOfA<Accumulator>& a, int64_t first, int64_t tile, int64_t j,
+                const PanelOfB<Accumulator>& b, const PanelOfB<Accumulator>* after,
+                Accumulator* copy) const {
+    const auto& kernels = kMicroKernels<Target, Accumulator>;
+    const int64_t height = tiles_.size(tile), vectors = ceil_div(width(j), Shape::kLanes);
+    const auto kernel =
+        copy == nullptr ? kernels.at[height - 1][vectors - 1] : kernels.copying[height - 1];
+    Accumulator* const c = c_.data + tiles_.begin(tile) * c_.stride + j;
+    const Accumulator* addend = start_.from(tiles_.begin(tile), j);
+    int64_t addend_stride = start_.row_stride;
+    for (int64_t sum = 0; sum < sums_.parts; ++sum) {
+      const int64_t from = sums_.begin(sum);
+      const PanelOfB<Accumulator> part{b.at + from * b.stride, b.stride};
+      auto ahead = Ahead<Accumulator>::in_panel(part);
+      if (after != nullptr) {
+        // Its first line for the second tile, the other for the third: memory delivers no faster.
+        ahead =
+            Ahead<Accumulator>::of_line(after->at + from * after->stride, tile - 1, after->stride);
+      }
+      kernel({a,
+              first + from,
+              sums_.size(sum),
+              part,
+              ahead,
+              {c, c_.stride, addend, addend_stride},
+              copy == nullptr ? nullptr : copy + from * Shape::kTileColumns});
+      addend = c;
+      addend_stride = c_.stride;
+    }
+  }
+
+  const Operand<Target, Accumulator>& a_;
+  const Operand<Target, Accumulator>& b_;
+  Range rows_, columns_, depth_;
+  StartOfC<Accumulator> start_;
+  const BlockOfC<Accumulator>& c_;
+  const PackScratch<Target, Accumulator>& scratch_;
+  EvenParts tiles_, sums_;
+  bool reads_b_in_place_;
+};
+
+// C = start + A[rows, depth] * B[depth, columns]. The reduction goes in even blocks of at most
+// kDepth, cut by its length alone: every thread count adds in the same order.
+template <class Target, class Accumulator>
+void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Accumulator>& b,
+                Range rows, Range columns, Range depth, const StartOfC<Accumulator>& start,
+                const BlockOfC<Accumulator>& c, const PackScratch<Target, Accumulator>& scratch) {
+  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  if (depth.size == 0) fill_from_start(c, rows, columns, start);
+  const auto blocks = EvenParts::at_most(depth.size, Shape::kDepth, 1);
+  for (int64_t block = 0; block < blocks.parts; ++block) {
+    const GemmStep<Target, Accumulator> step(
+        a, b, rows, columns, {depth.begin + blocks.begin(block), blocks.size(block)},
+        block == 0 ? start : StartOfC<Accumulator>{c.data, c.stride, 1}, c, scratch);
+    if (step.can_sweep_panels()) {
+      step.sweep_panels();
+    } else {
+      step.sweep_tiles();
     }
   }
 }

@@ -2,13 +2,14 @@
 //
 // Contract. With rows <= kTileRows and vectors <= kTileVectors,
 //
-//   c[i][j] = (accumulate ? c[i][j] : 0) + sum over k < depth of a[i][k] * b[k][j]
+//   c[i][j] = addend[i][j] + sum over k < depth of a[i][k] * b[k][j]
 //
 // for i < rows, j < vectors * kLanes, where
 //   a[i][k] is an element of a TileOfA, k counted from `from`; any alignment;
-//   b[k][j] is b[k * kTileColumns + j]: one panel of packed B, 64-byte aligned, its columns past
-//           the edge of the matrix zero;
-//   c[i][j] is c[i * c_stride + j], any alignment, with room for whole vectors.
+//   b[k][j] is an element of a PanelOfB, any alignment, with room for whole vectors: packed, its
+//           columns past the edge of the matrix zero, or the tensor itself;
+//   c[i][j] is c.at[i * c.stride + j], any alignment, with room for whole vectors;
+//   addend  is the bias, C itself (c.at and c.stride), or null for zero.
 // The sum over k is one chain of fused multiply-adds in ascending order for every element, whatever
 // rows and vectors are: how a matrix is cut into tiles changes no bit of the result.
 //
@@ -61,9 +62,22 @@ class RowPointers {
   int64_t stride_, three_;
 };
 
-template <class Target, class Accumulator, int kRows, int kVectors>
-void micro_kernel_tile(const TileOfA<Accumulator>& a, int64_t from, int64_t depth,
-                       const Accumulator* b, Accumulator* c, int64_t c_stride, bool accumulate) {
+// What one call is to do.
+template <class Accumulator>
+struct MicroTask {
+  TileOfA<Accumulator> a;
+  int64_t from, depth;
+  PanelOfB<Accumulator> b;
+  Ahead<Accumulator> ahead;
+  TileOfC<Accumulator> c;
+  // For kernels that copy: where the panel goes as they read it, packed.
+  Accumulator* copy = nullptr;
+};
+
+template <class Target, class Accumulator, int kRows, int kVectors, bool kCopies>
+void micro_kernel_tile(const MicroTask<Accumulator>& task) {
+  const TileOfA<Accumulator>& a = task.a;
+  const TileOfC<Accumulator>& c = task.c;
   using Shape = GemmShape<Target::kIsa, Accumulator>;
   using Vector = typename Target::template Vector<Accumulator>;
   typename Vector::Type sum[kRows][kVectors];
@@ -75,8 +89,16 @@ void micro_kernel_tile(const TileOfA<Accumulator>& a, int64_t from, int64_t dept
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(c + i * c_stride + v * Shape::kLanes, 1);
+    for (int v = 0; v < kVectors; ++v) {
+      __builtin_prefetch(c.at + i * c.stride + v * Shape::kLanes, 1);
+    }
   }
+  const Accumulator* b = task.b.at;
+  const int64_t b_stride = task.b.stride;
+  const Accumulator *ahead = task.ahead.at, *also_ahead = task.ahead.also_at;
+  const int64_t ahead_stride = task.ahead.stride;
+  Accumulator* copy = task.copy;
+  int64_t from = task.from, depth = task.depth;
   const int64_t* offset = a.offsets;
   if (from >= a.segment) {
     offset += from / a.segment;
@@ -85,15 +107,18 @@ void micro_kernel_tile(const TileOfA<Accumulator>& a, int64_t from, int64_t dept
   while (depth > 0) {
     const int64_t run = depth < a.segment - from ? depth : a.segment - from;
     RowPointers<Target, Accumulator, kRows> rows(a.at + *offset + from, a.row_stride);
-    const Accumulator* const end = b + run * Shape::kTileColumns;
-    for (; b != end; b += Shape::kTileColumns, rows.advance()) {
+    for (int64_t left = run; left > 0; --left, b += b_stride, rows.advance()) {
       typename Vector::Type b_k[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        b_k[v] = Vector::load(b + v * Shape::kLanes);
-        // From L2, 8 steps ahead: 5 % of the kernel's time.
-        __builtin_prefetch(b + 8 * Shape::kTileColumns + v * Shape::kLanes);
+        b_k[v] = Vector::load_unaligned(b + v * Shape::kLanes);
+        if constexpr (kCopies) Vector::store(copy + v * Shape::kLanes, b_k[v]);
       }
+      if constexpr (kCopies) copy += Shape::kTileColumns;
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(also_ahead);
+      ahead += ahead_stride;
+      also_ahead += ahead_stride;
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
         const typename Vector::Type a_ik = Vector::broadcast(rows.row(i));
@@ -111,23 +136,25 @@ void micro_kernel_tile(const TileOfA<Accumulator>& a, int64_t from, int64_t dept
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      Accumulator* const at = c + i * c_stride + v * Shape::kLanes;
-      if (accumulate) sum[i][v] = Vector::add(Vector::load_unaligned(at), sum[i][v]);
-      Vector::store_unaligned(at, sum[i][v]);
+      if (c.addend != nullptr) {
+        const Accumulator* const addend = c.addend + i * c.addend_stride + v * Shape::kLanes;
+        sum[i][v] = Vector::add(Vector::load_unaligned(addend), sum[i][v]);
+      }
+      Vector::store_unaligned(c.at + i * c.stride + v * Shape::kLanes, sum[i][v]);
     }
   }
 }
 
 template <class Accumulator>
-using MicroKernel = void (*)(const TileOfA<Accumulator>& a, int64_t from, int64_t depth,
-                             const Accumulator* b, Accumulator* c, int64_t c_stride,
-                             bool accumulate);
+using MicroKernel = void (*)(const MicroTask<Accumulator>& task);
 
-// kMicroKernels<Target, Accumulator>.at[rows - 1][vectors - 1]
+// kMicroKernels<Target, Accumulator>.at[rows - 1][vectors - 1], and those of whole panels that copy
+// them by .copying[rows - 1].
 template <class Target, class Accumulator>
 struct MicroKernelTable {
   using Shape = GemmShape<Target::kIsa, Accumulator>;
   MicroKernel<Accumulator> at[Shape::kTileRows][Shape::kTileVectors] = {};
+  MicroKernel<Accumulator> copying[Shape::kTileRows] = {};
 
   constexpr MicroKernelTable() { fill_rows<Shape::kTileRows>(); }
 
@@ -135,11 +162,12 @@ struct MicroKernelTable {
   template <int kRows>
   constexpr void fill_rows() {
     fill_vectors<kRows, Shape::kTileVectors>();
+    copying[kRows - 1] = micro_kernel_tile<Target, Accumulator, kRows, Shape::kTileVectors, true>;
     if constexpr (kRows > 1) fill_rows<kRows - 1>();
   }
   template <int kRows, int kVectors>
   constexpr void fill_vectors() {
-    at[kRows - 1][kVectors - 1] = micro_kernel_tile<Target, Accumulator, kRows, kVectors>;
+    at[kRows - 1][kVectors - 1] = micro_kernel_tile<Target, Accumulator, kRows, kVectors, false>;
     if constexpr (kVectors > 1) fill_vectors<kRows, kVectors - 1>();
   }
 };

@@ -33,6 +33,14 @@ class PackSource {
   // micro-kernel can read them as they lie; their `at` is null where it cannot.
   virtual TileOfA<Accumulator> in_place(int64_t /*begin*/, int64_t /*size*/) { return {}; }
 
+  // The columns [begin, begin + size) of the inner direction for rows k of the outer one, with
+  // room for whole vectors, where the micro-kernel can read them as they lie; null where it cannot.
+  virtual PanelOfB<Accumulator> panel_in_place(int64_t /*begin*/, int64_t /*size*/, Range /*k*/) {
+    return {};
+  }
+  // Whether any panel can be read so.
+  virtual bool has_panels_in_place() const { return false; }
+
  protected:
   ~PackSource() = default;
 };
