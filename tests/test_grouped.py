@@ -16,7 +16,7 @@ pytestmark = pytest.mark.kernels
 
 ALGORITHMS = {
     direction: [a for a in usable_algorithms("conv2d", direction) if "_grouped_" in a.name]
-    for direction in ("fprop", "dgrad")
+    for direction in ("fprop", "dgrad", "wgrad")
 }
 
 # (groups, channels and filters per group): whole vectors of several groups, a last vector that is
@@ -116,6 +116,60 @@ def test_input_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
                 assert filters > 32
                 continue
             assert torch.equal(result.double(), expected), algorithm.name
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("groups", GROUPS, ids=str)
+def test_weight_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
+    group_count, channels, filters = groups
+    kernel, stride, padding, dilation = window
+    kernel_h, kernel_w = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": group_count}
+    layouts = [torch.channels_last, torch.contiguous_format]
+    sizes = [(9, 31, 1), (7, 8, 2), (12, 17, 5), (5, 141, 1)]
+    for (height, width, batch), layout in itertools.product(sizes, layouts):
+        input = integers(batch, group_count * channels, height, width).contiguous(
+            memory_format=layout
+        )
+        weight = integers(group_count * filters, channels, kernel_h, kernel_w).requires_grad_()
+        exact_weight = weight.detach().double().requires_grad_()
+        exact = torch.nn.functional.conv2d(input.double(), exact_weight, **options)
+        grad_output = integers(*exact.shape).contiguous(memory_format=layout)
+        (expected,) = torch.autograd.grad(exact, exact_weight, grad_output.double())
+
+        def gradient(
+            input: torch.Tensor = input,
+            weight: torch.Tensor = weight,
+            grad_output: torch.Tensor = grad_output,
+        ) -> torch.Tensor:
+            output = fastconv.conv2d(input, weight, **options)
+            return torch.autograd.grad(output, weight, grad_output)[0]
+
+        for algorithm in ALGORITHMS["wgrad"]:
+            result = attempt(algorithm, gradient)
+            if result is None:
+                assert filters > 32
+                continue
+            assert torch.equal(result.double(), expected), algorithm.name
+
+
+def test_threads_change_no_bit_of_the_weight_gradient() -> None:
+    torch.manual_seed(0)
+    input = torch.randn(6, 32, 29, 23)
+    weight = torch.randn(32, 8, 3, 3, requires_grad=True)
+    grad_output = torch.randn(6, 32, 29, 23)
+    before = torch.get_num_threads()
+    for algorithm in ALGORITHMS["wgrad"]:
+        results = []
+        try:
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                with fastconv.use_algorithm(algorithm.name):
+                    output = fastconv.conv2d(input, weight, None, 1, 1, 1, 4)
+                results.append(torch.autograd.grad(output, weight, grad_output)[0])
+        finally:
+            torch.set_num_threads(before)
+        assert all(torch.equal(result, results[0]) for result in results)
 
 
 def test_threads_and_packed_weights_change_no_bit() -> None:

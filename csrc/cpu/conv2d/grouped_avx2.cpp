@@ -12,6 +12,7 @@
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/grouped_wgrad_plan.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/conv2d/zero_fill.h"
 #include "cpu/gemm/blocking.h"
@@ -30,6 +31,8 @@ const Conv2dAlgorithm conv2d_fprop_grouped_avx2 =
     Grouped<Avx2>::fprop_algorithm("conv2d_fprop_grouped_avx2");
 const Conv2dAlgorithm conv2d_dgrad_grouped_avx2 =
     Grouped<Avx2>::dgrad_algorithm("conv2d_dgrad_grouped_avx2");
+const Conv2dAlgorithm conv2d_wgrad_grouped_avx2 =
+    Grouped<Avx2>::wgrad_algorithm("conv2d_wgrad_grouped_avx2");
 
 }  // namespace fastconv::cpu
 #pragma GCC pop_options

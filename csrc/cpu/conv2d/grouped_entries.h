@@ -5,6 +5,7 @@
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/grouped_pixels.h"
+#include "cpu/conv2d/grouped_wgrad.h"
 #include "cpu/conv2d/zero_fill.h"
 
 namespace fastconv::cpu {
@@ -68,6 +69,16 @@ struct Grouped {
     });
   }
 
+  static int64_t wgrad_workspace(const Conv2dProblem& p, int threads) {
+    return GroupedWgrad<Target>(p).workspace(threads);
+  }
+  static void wgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    GroupedWgrad<Target>(p).run(static_cast<const float*>(t.input),
+                                static_cast<const float*>(t.output), static_cast<float*>(t.weight),
+                                workspace, parallel);
+  }
+
   static double fprop_cost(const Conv2dProblem& p, int threads) {
     return grouped_seconds(fprop_gather(p), kLanes, p.weight_is_packed, threads);
   }
@@ -95,6 +106,12 @@ struct Grouped {
             dgrad,
             dgrad_cost};
   }
+  static constexpr Conv2dAlgorithm wgrad_algorithm(const char* name) {
+    return {{name, "conv2d", "wgrad", Target::kIsa, only(DType::f32), kError, kWgradNote},
+            grouped_wgrad_reject,
+            wgrad_workspace,
+            wgrad};
+  }
 
  private:
   static constexpr double kError = 4e-7;
@@ -102,6 +119,12 @@ struct Grouped {
       "direct, a vector for the filters of several groups, sums of at most 128 products; workspace "
       "is the weight, padded to whole vectors of filters, and up to 64 KB (1 MB where one row of "
       "windows needs as much) a thread";
+  static constexpr const char* kWgradNote =
+      "direct, a vector for the channels of several groups, sums of at most 128 products; "
+      "workspace "
+      "is up to 16 times the weight, padded to whole vectors of channels, but for many groups "
+      "once, "
+      "and 2 times that and 64 KB (1 MB where one row of windows needs as much) a thread";
 };
 
 }  // namespace fastconv::cpu
