@@ -48,6 +48,7 @@ struct PackScratch<AmxTarget<Tiles, kTerms>, float> {
   using Shape = GemmShape<Isa::amx, float>;
   static constexpr int64_t kLanesOfRows = Shape::kTileRows;
   static constexpr int64_t kTileElements = Shape::kTileRows * Shape::kTileRowStride;
+  static constexpr int64_t kTilesElements = kTileElements;
   // What is to be transposed; then 32 rows of A and a whole block of B in bfloat16, and C.
   static constexpr int64_t kTransposedBytes = kTileElements * int64_t{sizeof(float)};
   static constexpr int64_t kRowsBytes = Shape::kTileRows * Shape::kDepth * kTerms * 2;

@@ -50,7 +50,8 @@ class GatherGemm {
       const int64_t filter = task % panels_a_group * Shape::kTileColumns;
       const int64_t left = gather_.filters - filter;
       const int64_t width = left < Shape::kTileColumns ? left : Shape::kTileColumns;
-      WeightSource<Target, T> source(taps, gather_.weight, gather_.weight_filters_inner);
+      WeightSource<Target, T> source(taps, gather_.weight, gather_.filters,
+                                     gather_.weight_filters_inner);
       source.read_from(weight + group * gather_.w_group);
       const Operand<Target, Accumulator> operand{&source, !gather_.weight_filters_inner};
       Accumulator* const panel = panels + task * depth * Shape::kTileColumns;
@@ -90,7 +91,7 @@ class GatherGemm {
         : gather_(gemm.gather_),
           partition_(gemm.partition_),
           scratch_{
-              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kTileElements),
+              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kTilesElements),
               carver.take<Accumulator>(PackScratch<Target, Accumulator>::kStageElements),
               carver.take<Accumulator>(round_up(partition_.columns.largest(), Shape::kTileColumns) *
                                        Shape::kDepth)},
@@ -103,7 +104,8 @@ class GatherGemm {
                   : round_up(partition_.columns.largest(), Shape::kTileColumns))),
           pixel_source_(gather_.x, most_pixels(), carver),
           channel_source_(gather_.x, carver),
-          weight_source_(gather_.x, gather_.weight, gather_.weight_filters_inner) {}
+          weight_source_(gather_.x, gather_.weight, gather_.filters, gather_.weight_filters_inner) {
+    }
 
     void run(int64_t task, const T* x, const T* weight, const Accumulator* panels, const T* bias,
              T* y) {

@@ -55,9 +55,10 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
   void read_from(const T* image) { image_ = image; }
 
   // With one tap, whose channels are equally far apart, and pixels that are neighbours.
-  bool has_panels_in_place() const override {
-    return std::is_same_v<T, Accumulator> && matrix_.taps() == 1 && in_place_.pixel_stride() == 1 &&
-           (in_place_.joins_rows() || matrix_.grid_w >= Shape::kTileColumns);
+  int64_t stride_in_place() const override {
+    const bool pixels_follow = matrix_.taps() == 1 && in_place_.pixel_stride() == 1 &&
+                               (in_place_.joins_rows() || matrix_.grid_w >= Shape::kTileColumns);
+    return std::is_same_v<T, Accumulator> && pixels_follow ? matrix_.strides.c : 0;
   }
   // Past the last column a vector reads what follows in memory, of other pixels, as far as the
   // image goes.
@@ -303,8 +304,8 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
   using Accumulator = typename Storage<T>::Accumulator;
   using Shape = GemmShape<Target::kIsa, Accumulator>;
 
-  WeightSource(const Im2col& taps, const WeightMatrix& strides, bool filters_inner)
-      : taps_(taps), strides_(strides), filters_inner_(filters_inner) {
+  WeightSource(const Im2col& taps, const WeightMatrix& strides, int64_t filters, bool filters_inner)
+      : taps_(taps), strides_(strides), filters_(filters), filters_inner_(filters_inner) {
     if (filters_inner || taps.depth() == 0) return;
     strides.for_each_run(taps, DepthIndex{}, taps.depth(),
                          [&](int64_t, int64_t run, int64_t offset, int64_t stride) {
@@ -329,6 +330,24 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
         return TileOfA<T>::of_one_segment(weight_ + first_element_ + begin * strides_.filter_stride,
                                           strides_.filter_stride);
       }
+    }
+    return {};
+  }
+
+  // Channels of one tap, equally far apart.
+  int64_t stride_in_place() const override {
+    const bool channels_follow = taps_.channel_innermost || taps_.taps() == 1;
+    return std::is_same_v<T, Accumulator> && filters_inner_ && channels_follow
+               ? strides_.channel_stride
+               : 0;
+  }
+  PanelOfB<Accumulator> panel_in_place(int64_t begin, int64_t size, Range k) override {
+    if constexpr (std::is_same_v<T, Accumulator>) {
+      const DepthIndex first = DepthIndex::at(taps_, k.begin);
+      const bool whole_vectors =
+          begin + round_up(size, Shape::kLanes) <= filters_ || size % Shape::kLanes == 0;
+      if (!whole_vectors || first.channel + k.size > taps_.channels) return {};
+      return {weight_ + strides_.offset(taps_, first) + begin, strides_.channel_stride};
     }
     return {};
   }
@@ -369,6 +388,7 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
 
   Im2col taps_;
   WeightMatrix strides_;
+  int64_t filters_;
   const T* weight_ = nullptr;
   bool filters_inner_;
   bool filters_are_rows_ = false;  // of neighbours, in the order of the reduction

@@ -68,7 +68,7 @@ class WeightGradientGemm {
           partition_(gemm.partition_),
           part_elements_(gemm.part_elements()),
           scratch_{
-              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kTileElements),
+              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kTilesElements),
               carver.take<Accumulator>(PackScratch<Target, Accumulator>::kStageElements),
               carver.take<Accumulator>(round_up(partition_.columns.largest(), Shape::kTileColumns) *
                                        Shape::kDepth)},

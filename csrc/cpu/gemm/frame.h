@@ -26,8 +26,14 @@ class GemmStep {
         scratch_(scratch),
         tiles_(EvenParts::at_most(rows.size, Shape::kTileRows, 1)),
         sums_(EvenParts::at_most(depth.size, kLongestSum, 1)),
-        reads_b_in_place_(!b.inner_is_reduction && b.panels == nullptr &&
-                          b.source->has_panels_in_place()) {}
+        stride_in_place_(b.inner_is_reduction || b.panels != nullptr ? 0
+                                                                     : b.source->stride_in_place()),
+        sweeps_panels_(stride_in_place_ != 0 && keeps_a()),
+        reads_b_in_place_(sweeps_panels_ ||
+                          (stride_in_place_ != 0 && rows_share_l1<Accumulator>(stride_in_place_))) {
+  }
+
+  bool sweeps_panels() const { return sweeps_panels_; }
 
   // A tile of A, packed into L1 or read in place, is swept over all of the block of B, which
   // streams from L2.
@@ -37,9 +43,8 @@ class GemmStep {
       TileOfA<Accumulator> tile_of_a = a_in_place(tile);
       int64_t first = depth_.begin;
       if (tile_of_a.at == nullptr) {
-        pack_tile(a_, rows_.begin + tiles_.begin(tile), tiles_.size(tile), depth_.begin,
-                  depth_.size, scratch_);
-        tile_of_a = TileOfA<Accumulator>::of_one_segment(scratch_.tile, Shape::kTileRowStride);
+        pack_a(tile, 0);
+        tile_of_a = packed_a(0);
         first = 0;
       }
       for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
@@ -48,13 +53,13 @@ class GemmStep {
     }
   }
 
-  // Where both operands are read in place: a panel of B stays in L1 for all tiles of A, copied
-  // there by the first, and the next one comes from memory in the meantime.
-  bool can_sweep_panels() const {
-    return reads_b_in_place_ && tiles_.parts > 0 && a_in_place(0).at != nullptr;
-  }
+  // A panel of B, read in place, stays in L1 for all tiles of A, copied there by the first, and the
+  // next one comes from memory in the meantime.
   void sweep_panels() const {
     pack_b();
+    for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
+      if (a_in_place(tile).at == nullptr) pack_a(tile, tile);
+    }
     for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
       const int64_t next = j + Shape::kTileColumns;
       const PanelOfB<Accumulator> after =
@@ -64,7 +69,9 @@ class GemmStep {
                           width(j) > (Shape::kTileVectors - 1) * Shape::kLanes;
       for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
         const bool copies_now = copies && tile == 0;
-        multiply(a_in_place(tile), depth_.begin, tile, j, b,
+        const TileOfA<Accumulator> in_place = a_in_place(tile);
+        const bool packed = in_place.at == nullptr;
+        multiply(packed ? packed_a(tile) : in_place, packed ? 0 : depth_.begin, tile, j, b,
                  after.at != nullptr && (tile == 1 || tile == 2) ? &after : nullptr,
                  copies_now ? scratch_.stage : nullptr);
         if (copies_now) b = {scratch_.stage, Shape::kTileColumns};
@@ -73,6 +80,27 @@ class GemmStep {
   }
 
  private:
+  using Scratch = PackScratch<Target, Accumulator>;
+
+  // Whether all of A stays in L2 while panels pass: few tiles, packed once, or all in place.
+  bool keeps_a() const {
+    if (tiles_.parts <= Scratch::kTiles) return tiles_.parts > 0;
+    if (rows_.size * depth_.size > Shape::kBlockOfC) return false;
+    for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
+      if (a_in_place(tile).at == nullptr) return false;
+    }
+    return true;
+  }
+  void pack_a(int64_t tile, int64_t slot) const {
+    Scratch to = scratch_;
+    to.tile += slot * Scratch::kTileElements;
+    pack_tile(a_, rows_.begin + tiles_.begin(tile), tiles_.size(tile), depth_.begin, depth_.size,
+              to);
+  }
+  TileOfA<Accumulator> packed_a(int64_t slot) const {
+    return TileOfA<Accumulator>::of_one_segment(scratch_.tile + slot * Scratch::kTileElements,
+                                                Shape::kTileRowStride);
+  }
   TileOfA<Accumulator> a_in_place(int64_t tile) const {
     if (!a_.inner_is_reduction) return {};
     return a_.source->in_place(rows_.begin + tiles_.begin(tile), tiles_.size(tile));
@@ -95,7 +123,7 @@ class GemmStep {
     }
     for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
       if (b_in_place(j).at != nullptr) continue;
-      PackScratch<Target, Accumulator> to = scratch_;
+      Scratch to = scratch_;
       to.block += packed_panel(j);
       pack_panels(b_, columns_.begin + j, width(j), depth_.begin, depth_.size, to);
     }
@@ -152,7 +180,8 @@ class GemmStep {
   const BlockOfC<Accumulator>& c_;
   const PackScratch<Target, Accumulator>& scratch_;
   EvenParts tiles_, sums_;
-  bool reads_b_in_place_;
+  int64_t stride_in_place_;
+  bool sweeps_panels_, reads_b_in_place_;
 };
 
 // C = start + A[rows, depth] * B[depth, columns]. The reduction goes in even blocks of at most
@@ -168,7 +197,7 @@ void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Acc
     const GemmStep<Target, Accumulator> step(
         a, b, rows, columns, {depth.begin + blocks.begin(block), blocks.size(block)},
         block == 0 ? start : StartOfC<Accumulator>{c.data, c.stride, 1}, c, scratch);
-    if (step.can_sweep_panels()) {
+    if (step.sweeps_panels()) {
       step.sweep_panels();
     } else {
       step.sweep_tiles();

@@ -38,8 +38,8 @@ class PackSource {
   virtual PanelOfB<Accumulator> panel_in_place(int64_t /*begin*/, int64_t /*size*/, Range /*k*/) {
     return {};
   }
-  // Whether any panel can be read so.
-  virtual bool has_panels_in_place() const { return false; }
+  // How far rows of such panels are apart, or 0 where none can be read so.
+  virtual int64_t stride_in_place() const { return 0; }
 
  protected:
   ~PackSource() = default;
@@ -81,11 +81,14 @@ struct PackScratch {
   using Shape = GemmShape<Target::kIsa, Accumulator>;
   static constexpr int64_t kLanesOfRows = round_up(Shape::kTileRows, Shape::kLanes);
   static constexpr int64_t kTileElements = kLanesOfRows * Shape::kTileRowStride;
+  // So many tiles of A may be packed at a time: 60 KiB.
+  static constexpr int64_t kTiles = 4;
+  static constexpr int64_t kTilesElements = kTiles * kTileElements;
   static constexpr int64_t kStagedRows =
       Shape::kTileColumns > kLanesOfRows ? Shape::kTileColumns : kLanesOfRows;
   static constexpr int64_t kStageElements = kStagedRows * Shape::kTileRowStride;
 
-  Accumulator* tile;   // one tile of A: kTileElements
+  Accumulator* tile;   // tiles of A: kTilesElements
   Accumulator* stage;  // what is to be transposed: kStageElements
   Accumulator* block;  // packed B: round_up(columns, kTileColumns) * kDepth
 };
