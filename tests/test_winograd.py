@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 
 import pytest
 import torch
@@ -17,6 +18,9 @@ import fastconv
 
 WINOGRAD = [a for a in usable_algorithms("conv2d") if "winograd" in a.name]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+pack = torch.ops.fastconv.conv2d_pack_weight
+conv2d_packed = torch.ops.fastconv.conv2d_packed
 
 pytestmark = pytest.mark.kernels
 
@@ -34,36 +38,85 @@ SHAPES = [
 ]
 
 
+Pair = tuple[int, int]
+
+
 def result_of(
-    direction: str, x: Tensor, weight: Tensor, gradient: Tensor | None, padding: int
+    direction: str,
+    x: Tensor,
+    weight: Tensor,
+    gradient: Tensor | None,
+    padding: int | Pair,
+    dilation: Pair = (1, 1),
 ) -> Tensor:
     """fprop of x, or the gradient of x."""
     if direction == "fprop":
-        return fastconv.conv2d(x, weight, padding=padding)
+        return fastconv.conv2d(x, weight, padding=padding, dilation=dilation)
     leaf = x.detach().requires_grad_()
-    output = fastconv.conv2d(leaf, weight, padding=padding)
+    output = fastconv.conv2d(leaf, weight, padding=padding, dilation=dilation)
     return torch.autograd.grad(output, leaf, gradient)[0]
 
 
 def exact_result_of(
-    direction: str, x: Tensor, weight: Tensor, gradient: Tensor | None, padding: int
+    direction: str,
+    x: Tensor,
+    weight: Tensor,
+    gradient: Tensor | None,
+    padding: int | Pair,
+    dilation: Pair = (1, 1),
 ) -> Tensor:
     if direction == "fprop":
-        return F.conv2d(x.double(), weight.double(), padding=padding)
+        return F.conv2d(x.double(), weight.double(), padding=padding, dilation=dilation)
     assert gradient is not None
-    return F.conv_transpose2d(gradient.double(), weight.double(), padding=padding)
+    return F.conv_transpose2d(
+        gradient.double(), weight.double(), padding=padding, dilation=dilation
+    )
 
 
 def random_operands(
-    shape: tuple[int, ...], padding: int, layout: torch.memory_format
+    shape: tuple[int, ...],
+    padding: int | Pair,
+    layout: torch.memory_format,
+    dilation: Pair = (1, 1),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x, weight and the gradient of the output."""
     n, c, k, h, w = shape
     scale = 1 / math.sqrt(9 * c)
-    around = 2 * padding - 2
-    tensors = torch.randn(n, c, h, w), torch.randn(k, c, 3, 3) * scale
-    gradient = torch.randn(n, k, h + around, w + around)
-    return (*(t.to(memory_format=layout) for t in tensors), gradient.to(memory_format=layout))
+    rows, columns = (padding, padding) if isinstance(padding, int) else padding
+    p, q = h + 2 * rows - 2 * dilation[0], w + 2 * columns - 2 * dilation[1]
+    tensors = torch.randn(n, c, h, w), torch.randn(k, c, 3, 3) * scale, torch.randn(n, k, p, q)
+    x, weight, gradient = (t.to(memory_format=layout) for t in tensors)
+    return x, weight, gradient
+
+
+def random_dilated_problems(count: int) -> list[tuple[tuple[int, ...], Pair, Pair]]:
+    """Shape, padding and dilation: any padding, spans that are cut anywhere, runs of every kind."""
+    rng = random.Random(7)
+    problems = [
+        ((1, 17, 18, 33, 33), (2, 2), (2, 2)),
+        ((2, 5, 6, 33, 33), (4, 4), (4, 4)),
+        ((1, 16, 16, 33, 33), (18, 18), (18, 18)),
+        ((1, 4, 33, 3, 150), (1, 0), (1, 2)),
+        ((1, 16, 16, 3, 70), (1, 33), (1, 33)),
+        ((1, 3, 4, 1, 1), (5, 40), (5, 40)),
+        ((1, 3, 4, 2, 131), (10, 3), (10, 3)),
+    ]
+    while len(problems) < count:
+        dilation = (rng.choice((1, 2, 3, 4, 5, 7, 12, 23)), rng.choice((1, 2, 3, 4, 6, 8, 17, 25)))
+        shape = (
+            rng.randint(1, 3),
+            rng.choice((1, 3, 16, 17, 40)),
+            rng.choice((1, 5, 16, 20, 33)),
+            rng.randint(1, 40),
+            rng.randint(1, 40),
+        )
+        padding = (
+            rng.randint(0, min(2 * dilation[0] + 2, shape[3] + 2 * dilation[0])),
+            rng.randint(0, min(2 * dilation[1] + 2, shape[4] + 2 * dilation[1])),
+        )
+        if all(shape[3 + i] + 2 * padding[i] > 2 * dilation[i] for i in range(2)):
+            problems.append((shape, padding, dilation))
+    return problems
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -85,18 +138,63 @@ def test_tails_and_padding(algorithm: fastconv.Algorithm, layout: torch.memory_f
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
+def test_dilation(algorithm: fastconv.Algorithm, layout: torch.memory_format) -> None:
+    """In small integers too: F(2x2) adds fractions of 4 alone, exactly."""
+    for shape, padding, dilation in random_dilated_problems(120):
+        operands = random_operands(shape, padding, layout, dilation)
+        whole = [torch.randint_like(t, -4, 5) for t in operands]
+        with fastconv.use_algorithm(algorithm.name):
+            result = result_of(algorithm.direction, *operands, padding, dilation)
+            of_integers = result_of(algorithm.direction, *whole, padding, dilation)
+        problem = f"{shape}, padding {padding}, dilation {dilation}"
+        expected = exact_result_of(algorithm.direction, *operands, padding, dilation)
+        assert relative_error(result, expected) <= algorithm.error, problem
+        expected = exact_result_of(algorithm.direction, *whole, padding, dilation)
+        if "f2" in algorithm.name:
+            assert torch.equal(of_integers.double(), expected), problem
+        else:
+            assert relative_error(of_integers, expected) <= algorithm.error, problem
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize(
+    "algorithm", [a for a in WINOGRAD if a.direction == "fprop"], ids=lambda a: a.name
+)
+def test_a_packed_weight_serves_every_dilation(
+    algorithm: fastconv.Algorithm, layout: torch.memory_format
+) -> None:
+    cl = layout == torch.channels_last
+    for shape, padding, dilation in random_dilated_problems(20):
+        x, weight, _ = random_operands(shape, padding, layout, dilation)
+        packed = pack(weight, (1, shape[1], 8, 8), (1, 1), (1, 1), (1, 1), 1, cl, algorithm.name)
+        assert packed.numel() > 0
+        with fastconv.use_algorithm(algorithm.name):
+            plain = fastconv.conv2d(x, weight, padding=padding, dilation=dilation)
+        assert torch.equal(conv2d_packed(x, weight, None, packed, (1, 1), padding, dilation), plain)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
 def test_bits_do_not_depend_on_threads(
     algorithm: fastconv.Algorithm, layout: torch.memory_format
 ) -> None:
     """Many tiles, several blocks of channels, and fewer tiles than threads."""
-    for shape in ((1, 40, 70, 31, 33), (3, 300, 96, 7, 7), (1, 64, 128, 4, 4)):
-        operands = random_operands(shape, 1, layout)
+    for shape, dilation in (
+        ((1, 40, 70, 31, 33), 1),
+        ((3, 300, 96, 7, 7), 1),
+        ((1, 64, 128, 4, 4), 1),
+        ((2, 40, 70, 33, 31), 3),
+        ((1, 300, 48, 9, 70), 24),
+    ):
+        operands = random_operands(shape, dilation, layout, (dilation, dilation))
         results = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             try:
                 with fastconv.use_algorithm(algorithm.name):
-                    results.append(result_of(algorithm.direction, *operands, 1))
+                    results.append(
+                        result_of(algorithm.direction, *operands, dilation, (dilation, dilation))
+                    )
             finally:
                 torch.set_num_threads(1)
         assert torch.equal(results[0], results[1])
@@ -115,12 +213,12 @@ def test_special_values_reach_what_reads_them_and_no_more(
     algorithm: fastconv.Algorithm, where: str, value: float, layout: torch.memory_format
 ) -> None:
     generator = torch.Generator().manual_seed(1)
-    for (row, column), padding in itertools.product(PLACES, (0, 1)):
+    for (row, column), (padding, dilation) in itertools.product(PLACES, ((0, 1), (1, 1), (2, 3))):
         image = torch.randn(2, 9, 11, 11, generator=generator)
         weight = torch.randn(18, 9, 3, 3, generator=generator)
         weight[3] = 0  # inf * 0 is NaN
         weight[:, 4] = weight[:, 4] * (torch.arange(18) != 5)[:, None, None]
-        around = 2 * padding - 2
+        around = 2 * padding - 2 * dilation
         gradient = torch.randn(2, 18, 11 + around, 11 + around, generator=generator)
         if where == "weight":
             weight[7, 2, row % 3, column % 3] = value
@@ -132,7 +230,9 @@ def test_special_values_reach_what_reads_them_and_no_more(
         results = []
         for name in (algorithm.name, f"conv2d_{algorithm.direction}_reference"):
             with fastconv.use_algorithm(name):
-                results.append(result_of(algorithm.direction, *operands, padding))
+                results.append(
+                    result_of(algorithm.direction, *operands, padding, (dilation, dilation))
+                )
         ours, theirs = results
         assert torch.equal(ours.isnan(), theirs.isnan())
         assert torch.equal(ours.isinf(), theirs.isinf())

@@ -67,8 +67,10 @@ double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool
   // For AVX2 too: the transforms of half as wide vectors take as long.
   constexpr int64_t lanes = 16;
   const double points = as_double((outputs + 2) * (outputs + 2));
-  const double tiles = as_double(conv.images) * as_double(ceil_div(conv.out_height, outputs)) *
-                       as_double(ceil_div(conv.out_width, outputs));
+  const TileAxis rows_of_tiles{outputs, conv.dilation.h, conv.out_height};
+  const TileAxis columns_of_tiles{outputs, conv.dilation.w, conv.out_width};
+  const double tiles = as_double(conv.images) * as_double(rows_of_tiles.tiles()) *
+                       as_double(columns_of_tiles.tiles());
   const double channels = as_double(round_up(conv.channels, lanes));
   const double filters = as_double(round_up(conv.filters, lanes));
   const double floats = sizeof(float);

@@ -86,7 +86,7 @@ class Winograd {
 
   int64_t count_runs(int64_t begin, int64_t size) const {
     int64_t runs = 0;
-    for_each_tile_run(plan_, begin, size, Tiles::kLongestRun, [&](const TileRun&) { ++runs; });
+    for_each_tile_run(plan_, begin, size, Tiles::kRunColumns, [&](const TileRun&) { ++runs; });
     return runs;
   }
 
@@ -101,7 +101,7 @@ class Winograd {
       const int64_t from = parts.begin(index), to = from + parts.size(index);
       const Tiles tiles(conv_, plan_, arrays.scratch + index * Tiles::kScratchFloats);
       int64_t at = 0;
-      for_each_tile_run(plan_, begin, size, Tiles::kLongestRun, [&](const TileRun& run) {
+      for_each_tile_run(plan_, begin, size, Tiles::kRunColumns, [&](const TileRun& run) {
         for (int64_t vector = 0; vector < vectors; ++vector, ++at) {
           if (at >= from && at < to) use(tiles, run, vector);
         }

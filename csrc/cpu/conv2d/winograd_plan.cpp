@@ -17,7 +17,8 @@ bool is_dense_enough(const Strides4& s, int64_t channels, int64_t columns) {
 }  // namespace
 
 WinogradConv winograd_fprop(const Conv2dProblem& p) {
-  return {p.N, p.C, p.K, p.H, p.W, p.P, p.Q, p.pad.h, p.pad.w, p.input, p.output, p.weight, 0};
+  return {p.N,     p.C,     p.K,        p.H,     p.W,      p.P,      p.Q,
+          p.pad.h, p.pad.w, p.dilation, p.input, p.output, p.weight, 0};
 }
 
 WinogradConv winograd_dgrad(const Conv2dProblem& p) {
@@ -29,8 +30,9 @@ WinogradConv winograd_dgrad(const Conv2dProblem& p) {
           p.Q,
           p.H,
           p.W,
-          2 - p.pad.h,
-          2 - p.pad.w,
+          2 * p.dilation.h - p.pad.h,
+          2 * p.dilation.w - p.pad.w,
+          p.dilation,
           p.output,
           p.input,
           turned,
@@ -40,15 +42,15 @@ WinogradConv winograd_dgrad(const Conv2dProblem& p) {
 const char* winograd_reject(const Conv2dProblem& p) {
   if (p.R != 3 || p.S != 3) return "is for 3x3 windows";
   if (p.stride.h != 1 || p.stride.w != 1) return "is for stride 1";
-  if (p.dilation.h != 1 || p.dilation.w != 1) return "is for dilation 1";
   if (p.groups != 1) return "is for one group";
   if (!is_dense_enough(p.input, p.C, p.W) || !is_dense_enough(p.output, p.K, p.Q)) {
     return "is for images whose columns or channels are contiguous";
   }
   // The counts of tiles and points then stay far from overflow.
   constexpr int64_t kFarAway = int64_t{1} << 40;
-  if (p.pad.h > p.H + 2 || p.pad.w > p.W + 2 || p.P > kFarAway || p.Q > kFarAway) {
-    return "is for padding no larger than the image";
+  if (p.dilation.h > kFarAway || p.dilation.w > kFarAway || p.P > kFarAway || p.Q > kFarAway ||
+      p.pad.h > p.H + 2 * p.dilation.h || p.pad.w > p.W + 2 * p.dilation.w) {
+    return "is for padding no larger than the image and its window";
   }
   return nullptr;
 }
@@ -58,8 +60,10 @@ WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t la
   WinogradPlan plan{};
   plan.outputs = outputs;
   plan.points = outputs + 2;
-  plan.tile_rows = ceil_div(conv.out_height, outputs);
-  plan.tile_columns = ceil_div(conv.out_width, outputs);
+  plan.rows = {outputs, conv.dilation.h, conv.out_height};
+  plan.columns = {outputs, conv.dilation.w, conv.out_width};
+  plan.tile_rows = plan.rows.tiles();
+  plan.tile_columns = plan.columns.tiles();
   plan.images = conv.images;
   plan.channels = conv.channels;
   plan.filters = conv.filters;

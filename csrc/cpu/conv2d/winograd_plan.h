@@ -8,12 +8,14 @@
 
 namespace fastconv::cpu {
 
-// A 3 x 3 convolution of stride 1: fprop, or dgrad, which is one too with the weight turned round.
+// A 3 x 3 convolution of stride 1 and any dilation: fprop, or dgrad, which is one too with the
+// weight turned round.
 struct WinogradConv {
   int64_t images, channels, filters;
   int64_t height, width;          // of x
   int64_t out_height, out_width;  // of y
   int64_t pad_h, pad_w;           // zeros before x; negative where rows of x are left out
+  Extent2 dilation;
   Strides4 x, y;
   // Element (filter, channel, row, column) of the weight lies at
   // weight_offset + filter * weight.n + channel * weight.c + row * weight.h + column * weight.w.
@@ -27,6 +29,22 @@ WinogradConv winograd_dgrad(const Conv2dProblem& problem);
 // Why a problem is not for Winograd, or nullptr.
 const char* winograd_reject(const Conv2dProblem& problem);
 
+// The tiles along one dimension of y. Dilated by d, pixels of different residues modulo d have
+// nothing to do with each other: a tile takes every d-th pixel, and d such tiles of neighbouring
+// residues interleave to a span of d * outputs pixels. The last span has as many tiles as it has
+// residues.
+struct TileAxis {
+  int64_t outputs, dilation, extent;
+
+  int64_t span() const { return outputs * dilation; }
+  int64_t tiles() const {
+    const int64_t rest = extent % span();
+    return extent / span() * dilation + (rest < dilation ? rest : dilation);
+  }
+  // The first pixel of a tile: they ascend.
+  int64_t begin(int64_t tile) const { return tile / dilation * span() + tile % dilation; }
+};
+
 // The tiles of outputs, numbered along rows, then down, then over images, and everything that
 // follows from their number: blocks of tiles that pass the three stages together, and the arrays
 // between the stages.
@@ -38,6 +56,7 @@ const char* winograd_reject(const Conv2dProblem& problem);
 //   M [point][tile][filter]: their products.
 struct WinogradPlan {
   int64_t outputs, points;  // of one tile, in one dimension
+  TileAxis rows, columns;
   int64_t tile_rows, tile_columns, images;
   int64_t channels, filters;
   int64_t lanes, panel;       // of a vector, of a panel of B
@@ -75,24 +94,39 @@ struct WinogradPlan {
 WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
                            int64_t depth, int64_t row_stride);
 
-// Tiles of one row of tiles: [column, column + size) of tile row `row` of an image, the first of
-// them number `first` in its block.
+// Neighbouring tiles of one row of tiles, the first of them number `first` in its block: those of
+// `residues` neighbouring residues in each of `spans` spans. In several spans only where that is
+// all residues: what lies under the run is then one piece of a row.
 struct TileRun {
-  int64_t image, row, column, size, first;
+  int64_t image, row, column;  // the first pixel of the first tile
+  int64_t spans, residues, first;
+
+  int64_t size() const { return spans * residues; }
 };
 
-// Cuts the tiles [begin, begin + size) into runs of at most `longest`, and calls use(run) for each.
+// Cuts the tiles [begin, begin + size) into runs under which lie at most `columns` pixels of a row,
+// and calls use(run) for each.
 template <class Use>
-void for_each_tile_run(const WinogradPlan& plan, int64_t begin, int64_t size, int64_t longest,
+void for_each_tile_run(const WinogradPlan& plan, int64_t begin, int64_t size, int64_t columns,
                        const Use& use) {
+  const int64_t dilation = plan.columns.dilation;
   for (int64_t done = 0; done < size;) {
     const int64_t tile = begin + done, line = tile / plan.tile_columns;
-    const int64_t column = tile % plan.tile_columns;
-    int64_t run = plan.tile_columns - column;
-    run = run < size - done ? run : size - done;
-    run = run < longest ? run : longest;
-    use(TileRun{line / plan.tile_rows, line % plan.tile_rows, column, run, done});
-    done += run;
+    const int64_t column = tile % plan.tile_columns, residue = column % dilation;
+    const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
+    const int64_t left = least(plan.tile_columns - column, size - done);
+    TileRun run{line / plan.tile_rows,
+                plan.rows.begin(line % plan.tile_rows),
+                plan.columns.begin(column),
+                1,
+                0,
+                done};
+    run.residues = least(least(left, dilation - residue), columns / plan.points);
+    if (run.residues == dilation) {
+      run.spans = least(left / dilation, (columns / dilation - 2) / plan.outputs);
+    }
+    use(run);
+    done += run.size();
   }
 }
 

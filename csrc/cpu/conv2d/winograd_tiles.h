@@ -18,11 +18,11 @@ class WinogradTiles {
   static constexpr int kOutputs = Transform::kOutputs;
   static constexpr uint32_t kAllLanes = first_lanes(kLanes);
 
-  // Tiles of one run: with AVX-512 their pixels fill 50 KB. The square after them takes what a
-  // transpose writes past the end of the last row.
-  static constexpr int64_t kLongestRun = 32;
+  // Columns under a run, of 32 tiles where they are not dilated: with AVX-512 the pixels under it
+  // fill 50 KB. The square after them takes what a transpose writes past the end of the last row.
+  static constexpr int64_t kRunColumns = 32 * kOutputs + 2;
   static constexpr int64_t kScratchFloats =
-      kPoints * round_up(kLongestRun * kOutputs + 2, kLanes) * kLanes + kLanes * kLanes;
+      kPoints * round_up(kRunColumns, kLanes) * kLanes + kLanes * kLanes;
 
   // scratch: kScratchFloats.
   WinogradTiles(const WinogradConv& conv, const WinogradPlan& plan, float* scratch)
@@ -30,18 +30,20 @@ class WinogradTiles {
 
   // V of channels [channel, channel + kLanes) for the tiles of a run.
   void transform_input(const float* x, int64_t channel, const TileRun& run, float* v) const {
-    const int64_t width = run.size * kOutputs + 2, row_floats = scratch_row(width);
-    read_pixels(x, channel, run, width, row_floats);
+    // Of a tile's columns, `apart` floats from each other.
+    const int64_t apart = run.residues * kLanes;
+    const int64_t row_floats = scratch_row((run.spans * kOutputs + 2) * run.residues);
+    read_pixels(x, channel, run, row_floats);
     v += plan_.v_channel(channel) + run.first * plan_.row_stride;
-    for (int64_t t = 0; t < run.size; ++t, v += plan_.row_stride) {
-      const float* const from = scratch_ + t * kOutputs * kLanes;
+    for (int64_t t = 0; t < run.size(); ++t, v += plan_.row_stride) {
+      const float* const from = scratch_ + scratch_column(run, t) * kLanes;
       Type half[kPoints * kPoints], whole[kPoints * kPoints];
 #pragma GCC unroll 8
       for (int j = 0; j < kPoints; ++j) {
         Type column[kPoints], transformed[kPoints];
 #pragma GCC unroll 8
         for (int i = 0; i < kPoints; ++i) {
-          column[i] = Vector::load(from + i * row_floats + j * kLanes);
+          column[i] = Vector::load(from + i * row_floats + j * apart);
         }
         Transform::input(column, transformed, 1);
 #pragma GCC unroll 8
@@ -63,15 +65,17 @@ class WinogradTiles {
   // the plain one does not.
   bool transform_output(const float* m, const float* bias, int64_t filter, const TileRun& run,
                         float* y) const {
-    const int64_t row_floats = scratch_row(run.size * kOutputs);
+    const int64_t apart = run.residues * kLanes;
+    const int64_t row_floats = scratch_row(run.size() * kOutputs);
     const int64_t left = conv_.filters - filter;
     const uint32_t lanes = first_lanes(left < kLanes ? left : int64_t{kLanes});
     const Type start = bias == nullptr ? Vector::zero() : Vector::load_lanes(bias + filter, lanes);
     const int64_t stride = plan_.m_stride, point = plan_.block_tiles * stride;
     Type not_finite = Vector::zero();
     const Type zero = Vector::zero();
-    for (int64_t t = 0; t < run.size; ++t) {
+    for (int64_t t = 0; t < run.size(); ++t) {
       const float* const from = m + (run.first + t) * stride + filter;
+      float* const to = scratch_ + scratch_column(run, t) * kLanes;
       Type half[kOutputs * kPoints];
 #pragma GCC unroll 8
       for (int j = 0; j < kPoints; ++j) {
@@ -93,7 +97,7 @@ class WinogradTiles {
           const Type sum = Vector::add(row[j], start);
           // 0 * x is 0, or NaN where x is not finite.
           not_finite = Vector::multiply_add(sum, zero, not_finite);
-          Vector::store(scratch_ + i * row_floats + (t * kOutputs + j) * kLanes, sum);
+          Vector::store(to + i * row_floats + j * apart, sum);
         }
       }
     }
@@ -109,32 +113,60 @@ class WinogradTiles {
  private:
   static int64_t scratch_row(int64_t width) { return round_up(width, kLanes) * kLanes; }
 
+  // Where the first column of a run's tile lies in a row of scratch.
+  static int64_t scratch_column(const TileRun& run, int64_t tile) {
+    if (run.residues == 1) return tile * kOutputs;
+    return tile / run.residues * run.residues * kOutputs + tile % run.residues;
+  }
+
+  // use(column, size, at): the pieces of a row under a run, `columns` for each residue: from this
+  // column of the image on, as many, which stand at `at` in scratch.
+  template <class Use>
+  void for_each_piece(const TileRun& run, int64_t columns, const Use& use) const {
+    const int64_t dilation = conv_.dilation.w;
+    if (run.residues == dilation) {
+      use(run.column, columns * dilation, int64_t{0});
+      return;
+    }
+    for (int64_t i = 0; i < columns; ++i) {
+      use(run.column + i * dilation, run.residues, i * run.residues);
+    }
+  }
+
   // scratch[row][column][lane]: the pixels under a run of tiles, zero where there is padding.
-  void read_pixels(const float* x, int64_t channel, const TileRun& run, int64_t width,
-                   int64_t row_floats) const {
+  void read_pixels(const float* x, int64_t channel, const TileRun& run, int64_t row_floats) const {
     const int64_t left = conv_.channels - channel;
     const int64_t channels = left < kLanes ? left : int64_t{kLanes};
-    const int64_t first_row = run.row * kOutputs - conv_.pad_h;
-    const int64_t first_column = run.column * kOutputs - conv_.pad_w;
-    const int64_t begin = first_column < 0 ? -first_column : 0;
-    const int64_t end = conv_.width - first_column < width ? conv_.width - first_column : width;
     const float* const image = x + run.image * conv_.x.n + channel * conv_.x.c;
     for (int i = 0; i < kPoints; ++i) {
-      float* const to = scratch_ + i * row_floats;
-      const int64_t h = first_row + i;
-      if (h < 0 || h >= conv_.height || begin >= end) {
-        clear(to, 0, width);
-        continue;
-      }
-      clear(to, 0, begin);
-      const float* const from = image + h * conv_.x.h + (first_column + begin) * conv_.x.w;
-      if (conv_.x.c == 1 || conv_.channels == 1) {
-        copy_channels(from, channels, end - begin, to + begin * kLanes);
-      } else {
-        turn_rows(from, channels, end - begin, to + begin * kLanes);
-      }
-      clear(to, end, width);
+      const int64_t h = run.row + i * conv_.dilation.h - conv_.pad_h;
+      const bool inside = h >= 0 && h < conv_.height;
+      for_each_piece(run, run.spans * kOutputs + 2, [&](int64_t column, int64_t size, int64_t at) {
+        float* const to = scratch_ + i * row_floats + at * kLanes;
+        if (inside) {
+          read_row(image + h * conv_.x.h, column - conv_.pad_w, channels, size, to);
+        } else {
+          clear(to, 0, size);
+        }
+      });
     }
+  }
+
+  void read_row(const float* row, int64_t first, int64_t channels, int64_t size, float* to) const {
+    const int64_t begin = first < 0 ? -first : 0;
+    const int64_t end = conv_.width - first < size ? conv_.width - first : size;
+    if (begin >= end) {
+      clear(to, 0, size);
+      return;
+    }
+    clear(to, 0, begin);
+    const float* const from = row + (first + begin) * conv_.x.w;
+    if (conv_.x.c == 1 || conv_.channels == 1) {
+      copy_channels(from, channels, end - begin, to + begin * kLanes);
+    } else {
+      turn_rows(from, channels, end - begin, to + begin * kLanes);
+    }
+    clear(to, end, size);
   }
 
   static void clear(float* row, int64_t begin, int64_t end) {
@@ -171,22 +203,25 @@ class WinogradTiles {
 
   void write_pixels(int64_t filter, const TileRun& run, uint32_t lanes, int64_t row_floats,
                     float* y) const {
-    const int64_t first_row = run.row * kOutputs, first_column = run.column * kOutputs;
-    const int64_t rows_left = conv_.out_height - first_row;
-    const int64_t columns_left = conv_.out_width - first_column;
-    const int64_t rows = rows_left < kOutputs ? rows_left : int64_t{kOutputs};
-    const int64_t all = run.size * kOutputs, columns = columns_left < all ? columns_left : all;
     float* const image = y + run.image * conv_.y.n + filter * conv_.y.c;
-    for (int64_t i = 0; i < rows; ++i) {
-      const float* const from = scratch_ + i * row_floats;
-      float* const to = image + (first_row + i) * conv_.y.h + first_column * conv_.y.w;
-      if (conv_.y.c == 1 || conv_.filters == 1) {
-        for (int64_t j = 0; j < columns; ++j) {
-          Vector::store_lanes(to + j * conv_.y.w, Vector::load(from + j * kLanes), lanes);
-        }
-      } else {
-        write_turned(from, columns, lanes, to);
+    for (int64_t i = 0; i < kOutputs; ++i) {
+      const int64_t h = run.row + i * conv_.dilation.h;
+      if (h >= conv_.out_height) return;
+      for_each_piece(run, run.spans * kOutputs, [&](int64_t column, int64_t size, int64_t at) {
+        const int64_t left = conv_.out_width - column;
+        write_row(scratch_ + i * row_floats + at * kLanes, left < size ? left : size, lanes,
+                  image + h * conv_.y.h + column * conv_.y.w);
+      });
+    }
+  }
+
+  void write_row(const float* from, int64_t columns, uint32_t lanes, float* to) const {
+    if (conv_.y.c == 1 || conv_.filters == 1) {
+      for (int64_t j = 0; j < columns; ++j) {
+        Vector::store_lanes(to + j * conv_.y.w, Vector::load(from + j * kLanes), lanes);
       }
+    } else {
+      write_turned(from, columns, lanes, to);
     }
   }
 
