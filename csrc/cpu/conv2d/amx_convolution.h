@@ -104,7 +104,7 @@ class AmxConvolution {
     return dispatch(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       return larger(conv2d_fprop_im2col_gemm_avx512.workspace(p, threads),
-                    GatherGemm<Target, T>(fprop_gather(p), threads).workspace());
+                    GatherGemm<Target, T>(fprop_gather(p), threads).workspace(false));
     });
   }
 
@@ -129,7 +129,7 @@ class AmxConvolution {
       using T = typename decltype(tag)::type;
       int64_t most = conv2d_dgrad_im2col_gemm_avx512.workspace(p, threads);
       for_each_dgrad_class(p, [&](const Gather& gather) {
-        most = larger(most, GatherGemm<Target, T>(gather, threads).workspace());
+        most = larger(most, GatherGemm<Target, T>(gather, threads).workspace(false));
       });
       return most;
     });

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/inside_taps.h"
 
 namespace fastconv::cpu {
 namespace {
@@ -45,19 +46,26 @@ double speed_up(int threads) { return 1 + 0.95 * (threads - 1); }
 double as_double(int64_t x) { return static_cast<double>(x); }
 
 // The product of one group, times the groups. Filters that are the columns of C fill whole vectors.
-double im2col_gemm_seconds(double pixels, double depth, int64_t filters, int64_t groups,
-                           bool filters_are_columns, bool packs_weights, Isa isa, int threads) {
+// share: of the products, those that are formed, as InsideTaps has it.
+double im2col_gemm_seconds(double pixels, double depth, double share, int64_t filters,
+                           int64_t groups, bool filters_are_columns, bool packs_weights, Isa isa,
+                           int threads) {
   const int64_t lanes = isa == Isa::scalar ? 4 : isa == Isa::avx2 ? 8 : 16;
   const double width = as_double(filters_are_columns ? round_up(filters, lanes) : filters);
   // A tile of fewer rows than this waits for its loads.
   constexpr double kLeastRows = 6;
-  const double products = pixels * depth * std::max(width, kLeastRows) / gemm_rate(isa);
-  // Each side is packed once for every block of the other.
-  const double for_pixels = depth * pixels * std::max(width / 256, 1.0) * sizeof(float);
-  const double for_weights =
-      packs_weights ? depth * width * std::max(pixels / 256, 1.0) * sizeof(float) : 0;
+  const double products = share * pixels * depth * std::max(width, kLeastRows) / gemm_rate(isa);
+  // Each side is packed once for every block of the other, the weight once where products with
+  // padding are left out.
+  const double for_pixels = share * depth * pixels * std::max(width / 256, 1.0) * sizeof(float);
+  const double times = share < 1 ? 1.0 : std::max(pixels / 256, 1.0);
+  const double for_weights = packs_weights ? depth * width * times * sizeof(float) : 0;
   return as_double(groups) *
          (products + for_pixels / kPackedPixels + for_weights / kPackedWeights) / speed_up(threads);
+}
+
+double share_of_products(const Gather& gather, Isa isa) {
+  return InsideTaps(gather, blocking_for(isa).tile_rows).share();
 }
 
 }  // namespace
@@ -100,7 +108,8 @@ double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   const bool filters_are_columns = p.output.c == 1;
   const bool has_panels = p.weight_is_packed && filters_are_columns;
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.P * p.Q),
-                             as_double(p.group_in_channels() * p.R * p.S), p.group_out_channels(),
+                             as_double(p.group_in_channels() * p.R * p.S),
+                             share_of_products(fprop_gather(p), isa), p.group_out_channels(),
                              p.groups, filters_are_columns, !has_panels, isa, threads);
 }
 
@@ -108,7 +117,8 @@ double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   // Of the taps, each pixel takes part in those that its residue modulo the stride allows.
   const double taps = as_double(p.R * p.S) / as_double(p.stride.h) / as_double(p.stride.w);
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.H * p.W),
-                             as_double(p.group_out_channels()) * taps, p.group_in_channels(),
+                             as_double(p.group_out_channels()) * taps,
+                             share_of_products(dgrad_gather(p, 0, 0), isa), p.group_in_channels(),
                              p.groups, p.input.c == 1, true, isa, threads);
 }
 

@@ -91,6 +91,15 @@ Gather dgrad_gather(const Conv2dProblem& p, int64_t a, int64_t b) {
   return g;
 }
 
+Gather with_channels_innermost(Gather g) {
+  Im2col& x = g.x;
+  x.strides = {x.height * x.width * x.channels, 1, x.width * x.channels, x.channels};
+  x.channel_innermost = true;
+  g.x_group = x.images * x.strides.n;
+  g.x_channels_inner = true;
+  return g;
+}
+
 bool dgrad_has_holes(const Conv2dProblem& p) {
   return has_empty_residue(p.H, p.R, p.stride.h, p.pad.h, p.dilation.h) ||
          has_empty_residue(p.W, p.S, p.stride.w, p.pad.w, p.dilation.w);

@@ -54,6 +54,9 @@ static void for_each_dgrad_class(const Conv2dProblem& p, const F& fn) {
   }
 }
 
+// The same gather from a copy of x: groups one after another, channels_last in each.
+Gather with_channels_innermost(Gather gather);
+
 // Whether some class has no taps.
 bool dgrad_has_holes(const Conv2dProblem& problem);
 

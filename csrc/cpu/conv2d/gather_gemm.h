@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "cpu/conv2d/channels_innermost.h"
 #include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/inside_gemm.h"
+#include "cpu/conv2d/inside_taps.h"
 #include "cpu/conv2d/pack_sources.h"
 #include "cpu/conv2d/partition.h"
 #include "cpu/conv2d/store_rows.h"
@@ -21,8 +24,19 @@ class GatherGemm {
   using Accumulator = typename Storage<T>::Accumulator;
   using Shape = GemmShape<Target::kIsa, Accumulator>;
 
-  GatherGemm(const Gather& gather, int threads) : gather_(gather), pixels_(gather.x.pixels()) {
-    const bool wide = gather.pixels_are_columns;
+  GatherGemm(const Gather& gather, int threads)
+      : gather_(gather),
+        channels_innermost_(gather),
+        pixels_(gather.x.pixels()),
+        inside_(gather, Shape::kTileRows),
+        leaves_padding_out_(kTakesPanels && inside_.leaves_padding_out()) {
+    if (leaves_padding_out_) {
+      gather_.pixels_are_columns = false;
+      gather_.x.channel_innermost = true;
+      copies_ = !gather_.x_channels_inner;
+      if (copies_) gather_ = with_channels_innermost(gather_);
+    }
+    const bool wide = gather_.pixels_are_columns;
     partition_ = partition_c(wide ? gather.filters : pixels_, wide ? pixels_ : gather.filters,
                              Shape::kTileColumns, Shape::kBlockOfC, gather.groups, threads);
     workers_ = worker_count(tasks(), threads);
@@ -32,7 +46,11 @@ class GatherGemm {
     worker_bytes_ = count.bytes();
   }
 
-  int64_t workspace() const { return workers_ * worker_bytes_; }
+  int64_t workspace(bool weight_is_packed) const {
+    Carver count(nullptr);
+    carve(count, weight_is_packed);
+    return count.bytes();
+  }
 
   // The weight in panels, by (row tap, column tap, channel) whatever the gather's own order is: its
   // size and content depend on the weight alone. Only pixels x filters products take it, the others
@@ -56,10 +74,15 @@ class GatherGemm {
       const Operand<Target, Accumulator> operand{&source, !gather_.weight_filters_inner};
       Accumulator* const panel = panels + task * depth * Shape::kTileColumns;
       if (width < Shape::kTileColumns) std::fill_n(panel, depth * Shape::kTileColumns, 0);
-      for (int64_t k = 0; k < depth; k += Shape::kDepth) {
-        const int64_t size = depth - k < Shape::kDepth ? depth - k : Shape::kDepth;
-        pack_panels(operand, filter, width, k, size,
-                    {nullptr, stage, panel + k * Shape::kTileColumns});
+      // All taps of some channels before the next: of a weight that is contiguous in its taps, each
+      // is on the cache lines that the others fetch.
+      for (int64_t channel = 0; channel < taps.channels; channel += Shape::kDepth) {
+        const int64_t left = taps.channels - channel;
+        const int64_t size = left < Shape::kDepth ? left : Shape::kDepth;
+        for (int64_t k = channel; k < depth; k += taps.channels) {
+          pack_panels(operand, filter, width, k, size,
+                      {nullptr, stage, panel + k * Shape::kTileColumns});
+        }
       }
     });
   }
@@ -68,9 +91,19 @@ class GatherGemm {
   void run(const T* x, const T* weight, const Accumulator* panels, const T* bias, T* y,
            std::byte* workspace, const Parallel& parallel) const {
     if (gather_.pixels_are_columns || !gather_.x.channel_innermost) panels = nullptr;
+    Carver whole(workspace);
+    const Arrays arrays = carve(whole, panels != nullptr);
+    if (arrays.panels != nullptr) {
+      pack(weight, arrays.panels, parallel);
+      panels = arrays.panels;
+    }
+    if (arrays.x != nullptr) {
+      channels_innermost_.copy(x, arrays.x, parallel);
+      x = arrays.x;
+    }
     TaskQueue queue(tasks());
     parallel.for_each(workers_, [&](int64_t index) {
-      Carver carver(workspace + index * worker_bytes_);
+      Carver carver(arrays.workers + index * worker_bytes_);
       Worker worker(*this, carver);
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
         worker.run(task, x, weight, panels, bias, y);
@@ -79,6 +112,27 @@ class GatherGemm {
   }
 
  private:
+  // AMX splits what it multiplies, and packs it in its own way.
+  static constexpr bool kTakesPanels = Target::kIsa != Isa::amx;
+
+  struct Arrays {
+    std::byte* workers;
+    Accumulator* panels;
+    T* x;
+  };
+  // Null where they are not needed. Without padding each tap is a product of its own, for which B
+  // is in panels: packed in turn, the weight would be read again for every block of pixels, a tap's
+  // channels at a time.
+  Arrays carve(Carver& carver, bool weight_is_packed) const {
+    Arrays arrays{};
+    arrays.workers = carver.take<std::byte>(workers_ * worker_bytes_);
+    if (leaves_padding_out_ && !weight_is_packed) {
+      arrays.panels = carver.take<Accumulator>(packed_elements());
+    }
+    if (copies_) arrays.x = carver.take<T>(channels_innermost_.elements());
+    return arrays;
+  }
+
   // Groups vary fastest: they share the plan of their pixels.
   int64_t tasks() const { return partition_.blocks() * gather_.groups; }
   int64_t panels_of_group() const {
@@ -89,6 +143,7 @@ class GatherGemm {
    public:
     Worker(const GatherGemm& gemm, Carver& carver)
         : gather_(gemm.gather_),
+          inside_(gemm.leaves_padding_out_ ? &gemm.inside_ : nullptr),
           partition_(gemm.partition_),
           scratch_{
               carver.take<Accumulator>(PackScratch<Target, Accumulator>::kTilesElements),
@@ -134,8 +189,13 @@ class GatherGemm {
       // The sums start from the bias, in scratch and in place alike: where C lies changes no bit.
       const StartOfC<Accumulator> start =
           bias == nullptr ? StartOfC<Accumulator>{} : start_from(group_bias, rows, columns);
-      gemm_block(wide ? filters : pixels, wide ? pixels : filters, rows, columns,
-                 {0, gather_.x.depth()}, start, c, scratch_);
+      if (inside_ != nullptr) {
+        fill_from_start(c, rows, columns, start);
+        multiply_inside(*inside_, gather_.x, pixels, filters, rows, columns, c, scratch_);
+      } else {
+        gemm_block(wide ? filters : pixels, wide ? pixels : filters, rows, columns,
+                   {0, gather_.x.depth()}, start, c, scratch_);
+      }
       if (in_place.data != nullptr) return;
       if (wide) {
         store_filter_rows(rows, columns, group_y);
@@ -225,6 +285,7 @@ class GatherGemm {
     }
 
     const Gather& gather_;
+    const InsideTaps* inside_;  // null where products with padding are formed too
     const Partition& partition_;
     PackScratch<Target, Accumulator> scratch_;
     int64_t c_stride_;
@@ -236,7 +297,11 @@ class GatherGemm {
   };
 
   Gather gather_;
+  ChannelsInnermost<Target, T> channels_innermost_;
+  bool copies_ = false;
   int64_t pixels_;
+  InsideTaps inside_;
+  bool leaves_padding_out_;
   Partition partition_;
   int64_t workers_;
   int64_t worker_bytes_;

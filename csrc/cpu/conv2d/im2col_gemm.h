@@ -18,7 +18,7 @@ struct Im2colGemm {
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
     return dispatch_dtype(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      return GatherGemm<Target, T>(fprop_gather(p), threads).workspace();
+      return GatherGemm<Target, T>(fprop_gather(p), threads).workspace(p.weight_is_packed);
     });
   }
 
@@ -58,7 +58,7 @@ struct Im2colGemm {
       using T = typename decltype(tag)::type;
       int64_t most = 0;
       for_each_dgrad_class(p, [&](const Gather& gather) {
-        const int64_t bytes = GatherGemm<Target, T>(gather, threads).workspace();
+        const int64_t bytes = GatherGemm<Target, T>(gather, threads).workspace(false);
         most = bytes > most ? bytes : most;
       });
       return most;

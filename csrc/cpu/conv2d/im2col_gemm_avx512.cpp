@@ -19,6 +19,7 @@
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/in_place_pixels.h"
+#include "cpu/conv2d/inside_taps.h"
 #include "cpu/conv2d/partition.h"
 #include "cpu/conv2d/pixel_plan.h"
 #include "cpu/conv2d/weight_gradient.h"

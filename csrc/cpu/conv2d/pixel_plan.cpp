@@ -2,18 +2,10 @@
 
 #include <algorithm>
 
+#include "cpu/conv2d/inside_taps.h"
 #include "cpu/gemm/blocking.h"
 
 namespace fastconv::cpu {
-
-namespace {
-
-// The least g >= 0 with g * step + offset >= bound.
-int64_t first_reaching(int64_t bound, int64_t step, int64_t offset) {
-  return bound <= offset ? 0 : ceil_div(bound - offset, step);
-}
-
-}  // namespace
 
 PixelPlan::PixelPlan(const Im2col& matrix, int64_t capacity, int panel_lanes, Carver& carver)
     : matrix_(matrix),
