@@ -32,7 +32,7 @@ constexpr double kStreamedWeights = 9e9;
 constexpr double kPackedPixels = 12e9;  // im2col while packing
 constexpr double kPackedWeights = 8e9;  // weights while packing
 constexpr double kTransformedWeights = 2.2e9;
-constexpr double kFreshMemory = 1.7e9;  // the same where the workspace is mapped anew each call
+constexpr double kFreshMemory = 1.5e9;  // the same where the workspace is mapped anew each call
 constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
 
 // Vectors a second that are permuted and multiplied, one in a cycle; elements a second of weights
