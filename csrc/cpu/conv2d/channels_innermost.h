@@ -1,6 +1,7 @@
-// An image of planes copied with its channels innermost. Packing tiles of pixels from planes, where
-// the few pixels of every channel lie on a page of their own, took 18 of 76 ms; copying takes 5. To
-// be included under an instruction set's pragma.
+// An image of planes copied with its channels innermost. Packed from planes, where the few pixels
+// of every channel lie on a page of their own, tiles of pixels took 18 ms longer than from
+// channels_last (76 against 58: 2048 channels of 33 x 33); with the copy it is 3 to 8. To be
+// included under an instruction set's pragma.
 #pragma once
 
 #include <type_traits>
