@@ -106,11 +106,11 @@ double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packe
 
 double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   const bool filters_are_columns = p.output.c == 1;
-  const bool has_panels = p.weight_is_packed && filters_are_columns;
-  return im2col_gemm_seconds(as_double(p.N) * as_double(p.P * p.Q),
-                             as_double(p.group_in_channels() * p.R * p.S),
-                             share_of_products(fprop_gather(p), isa), p.group_out_channels(),
-                             p.groups, filters_are_columns, !has_panels, isa, threads);
+  const double share = share_of_products(fprop_gather(p), isa);
+  const bool has_panels = p.weight_is_packed && (filters_are_columns || share < 1);
+  return im2col_gemm_seconds(
+      as_double(p.N) * as_double(p.P * p.Q), as_double(p.group_in_channels() * p.R * p.S), share,
+      p.group_out_channels(), p.groups, filters_are_columns, !has_panels, isa, threads);
 }
 
 double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
