@@ -67,6 +67,8 @@ constexpr const Conv2dAlgorithm* kWgrad[] = {
     &conv2d_wgrad_amx_bf16x6,
     &conv2d_wgrad_grouped_avx512,
     &conv2d_wgrad_grouped_avx2,
+    &conv2d_wgrad_direct_avx512,
+    &conv2d_wgrad_direct_avx2,
     &conv2d_wgrad_im2col_gemm_avx512,
     &conv2d_wgrad_im2col_gemm_avx2,
 #endif
