@@ -148,7 +148,7 @@ def test_weight_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
         for algorithm in ALGORITHMS["wgrad"]:
             result = attempt(algorithm, gradient)
             if result is None:
-                assert filters > 32
+                assert max(channels, filters) > 16
                 continue
             assert torch.equal(result.double(), expected), algorithm.name
 

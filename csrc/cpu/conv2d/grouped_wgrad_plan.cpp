@@ -5,8 +5,9 @@
 namespace fastconv::cpu {
 namespace {
 
-// Beyond this many channels or filters a group fills the tiles of the GEMM.
-constexpr int64_t kMostChannels = 32;
+// Beyond this many channels or filters a group fills the tiles of direct_wgrad: at 16 this takes 0.9
+// of its time in NCHW and 0.4 in channels_last, at 32 1.4.
+constexpr int64_t kMostChannels = 16;
 // 3 x 3 sums in registers for each filter.
 constexpr int64_t kTapsAtOnce = 3;
 // The vectors of a block stay in L2 while every filter passes over them.
@@ -34,7 +35,7 @@ const char* grouped_wgrad_reject(const Conv2dProblem& p) {
   if (p.groups == 1) return "is for several groups";
   const int64_t channels = p.group_in_channels(), filters = p.group_out_channels();
   if (channels < 1 || channels > kMostChannels || filters < 1 || filters > kMostChannels) {
-    return "is for 1 to 32 channels and filters per group";
+    return "is for 1 to 16 channels and filters per group";
   }
   const double sums = as_double(kMostChannels * kMostChannels * p.R) * as_double(p.S);
   if (sums * sizeof(float) > kLargestScratch || row_bytes(p) > kLargestScratch) {
