@@ -5,8 +5,8 @@
 namespace fastconv::cpu {
 namespace {
 
-// Beyond this many channels or filters a group fills the tiles of direct_wgrad: at 16 this takes 0.9
-// of its time in NCHW and 0.4 in channels_last, at 32 1.4.
+// Beyond this many channels or filters a group fills the tiles of direct_wgrad: at 16 this takes
+// 0.9 of its time in NCHW and 0.4 in channels_last, at 32 1.4.
 constexpr int64_t kMostChannels = 16;
 // 3 x 3 sums in registers for each filter.
 constexpr int64_t kTapsAtOnce = 3;
