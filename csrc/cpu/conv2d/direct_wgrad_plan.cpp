@@ -155,6 +155,9 @@ void choose_bands(DirectWgradPlan& plan) {
   size_slabs(plan, best);
 }
 
+// Of the padded images of a batch.
+constexpr double kMostPixels = 1e12;
+
 }  // namespace
 
 Range inside(const Range& range, int64_t extent) {
@@ -219,10 +222,17 @@ Range pixels_inside(Range range, int64_t offset, int64_t stride, int64_t extent)
 
 const char* direct_wgrad_reject(const Conv2dProblem& p, Isa isa) {
   if (p.N == 0 || p.C == 0 || p.K == 0) return "is for tensors that are not empty";
-  // Without overflow: no window is larger than the padded image.
-  const double reach = (static_cast<double>(p.R - 1) * static_cast<double>(p.dilation.h) + 1) *
-                       (static_cast<double>(p.S - 1) * static_cast<double>(p.dilation.w) + 1);
-  if (reach > static_cast<double>(kLargestSlab)) return "is for windows that fit in L2";
+  // In doubles, which do not overflow: a window, and all that the outputs read of the padded image,
+  // whose part for a band of outputs is counted in int64 below.
+  const double rows = static_cast<double>(p.R - 1) * static_cast<double>(p.dilation.h) + 1;
+  const double columns = static_cast<double>(p.S - 1) * static_cast<double>(p.dilation.w) + 1;
+  const double all_rows = static_cast<double>(p.P - 1) * static_cast<double>(p.stride.h) + rows;
+  const double all_columns =
+      static_cast<double>(p.Q - 1) * static_cast<double>(p.stride.w) + columns;
+  if (rows * columns > static_cast<double>(kLargestSlab) ||
+      static_cast<double>(p.N) * all_rows * all_columns > kMostPixels) {
+    return "is for windows that fit in L2";
+  }
   return slabs_fit(direct_wgrad_plan(p, isa, 1), kLargestSlab) ? nullptr
                                                                : "is for windows that fit in L2";
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "cpu/gemm/blocking.h"
+
 namespace fastconv::cpu {
 namespace {
 
@@ -16,7 +18,7 @@ void choose_layout(Gather& g) {
 }
 
 // Non-negative remainder.
-int64_t modulo(int64_t a, int64_t b) { return (a % b + b) % b; }
+int64_t modulo(int64_t a, int64_t b) { return a % b < 0 ? a % b + b : a % b; }
 
 bool has_empty_residue(int64_t extent, int64_t kernel, int64_t stride, int64_t pad,
                        int64_t dilation) {
@@ -70,8 +72,8 @@ Gather dgrad_gather(const Conv2dProblem& p, int64_t a, int64_t b) {
   Gather g{};
   g.x = {p.N,
          p.group_out_channels(),
-         (p.H - a + p.stride.h - 1) / p.stride.h,
-         (p.W - b + p.stride.w - 1) / p.stride.w,
+         ceil_div(p.H - a, p.stride.h),
+         ceil_div(p.W - b, p.stride.w),
          p.P,
          p.Q,
          {1, 1},
@@ -82,7 +84,9 @@ Gather dgrad_gather(const Conv2dProblem& p, int64_t a, int64_t b) {
   g.weight = {p.weight.c, p.weight.n, p.weight.h, p.weight.w};
   g.groups = p.groups;
   g.filters = p.group_in_channels();
-  g.y = {p.input.n, p.input.c, p.input.h * p.stride.h, p.input.w * p.stride.w};
+  // Formed only where there is a second pixel: a lone one's stride may be any number.
+  g.y = {p.input.n, p.input.c, g.x.grid_h > 1 ? p.input.h * p.stride.h : p.input.h,
+         g.x.grid_w > 1 ? p.input.w * p.stride.w : p.input.w};
   g.y_offset = a * p.input.h + b * p.input.w;
   g.x_group = p.group_out_channels() * p.output.c;
   g.w_group = p.group_out_channels() * p.weight.n;

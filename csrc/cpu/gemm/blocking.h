@@ -63,7 +63,8 @@ struct GemmShape {
   static constexpr int64_t kBlockOfC = kBlockOfCBytes / sizeof(Accumulator);
 };
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// Not by (a + b - 1) / b: strides may be as large as an int64 is.
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0 ? 1 : 0); }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // A range cut into `parts` pieces whose sizes differ by at most one `unit` (the last may be
