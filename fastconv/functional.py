@@ -129,6 +129,12 @@ def _plain_convolution(
     return step, pad, spacing
 
 
+def _records(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and (
+        weight.requires_grad or input.requires_grad or (bias is not None and bias.requires_grad)
+    )
+
+
 def conv2d_eagerly(
     input: Tensor,
     weight: Tensor,
@@ -136,9 +142,7 @@ def conv2d_eagerly(
     geometry: tuple[int, int, int, int, int, int, int],
 ) -> Tensor:
     output: Tensor
-    if torch.is_grad_enabled() and (
-        weight.requires_grad or input.requires_grad or (bias is not None and bias.requires_grad)
-    ):
+    if _records(input, weight, bias):
         output = EagerConv2dFunction.apply(input, weight, bias, geometry)
     else:
         output = _ops.conv2d_eager(input, weight, bias, *geometry)
@@ -223,10 +227,6 @@ def conv2d(
     return output
 
 
-def _records(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-
-
 def _keeps_weight(input: Any, weight: Tensor, bias: Any) -> bool:
     """May a module convolve with what it keeps of its weight?"""
     return (
@@ -257,6 +257,7 @@ def conv2d_keeping_weight(
     if (
         type(weight) is not torch.nn.Parameter
         or weight.numel() < SMALLEST_KEPT
+        or not isinstance(input, Tensor)
         or has_torch_function_variadic(input, weight, bias)
         or _records(input, weight, bias)
     ):

@@ -57,6 +57,12 @@ def integers(*shape: int) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def size_and_options(window: Any, groups: int) -> tuple[tuple[int, int], dict[str, Any]]:
+    kernel, stride, padding, dilation = window
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return kernel if isinstance(kernel, tuple) else (kernel, kernel), options
+
+
 def in_float64(call: Any, *tensors: torch.Tensor | None, **options: Any) -> Any:
     return call(*(None if t is None else t.double() for t in tensors), **options)
 
@@ -65,9 +71,7 @@ def in_float64(call: Any, *tensors: torch.Tensor | None, **options: Any) -> Any:
 @pytest.mark.parametrize("groups", GROUPS, ids=str)
 def test_forward_is_exact_on_integers(groups: Any, window: Any) -> None:
     group_count, channels, filters = groups
-    kernel, stride, padding, dilation = window
-    kernel_h, kernel_w = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": group_count}
+    (kernel_h, kernel_w), options = size_and_options(window, group_count)
     ran = 0
     for height, width, batch in [(9, 31, 1), (7, 7, 2), (12, 15, 1)]:
         input = integers(batch, group_count * channels, height, width)
@@ -90,9 +94,7 @@ def test_forward_is_exact_on_integers(groups: Any, window: Any) -> None:
 @pytest.mark.parametrize("groups", GROUPS, ids=str)
 def test_input_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
     group_count, channels, filters = groups
-    kernel, stride, padding, dilation = window
-    kernel_h, kernel_w = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": group_count}
+    (kernel_h, kernel_w), options = size_and_options(window, group_count)
     for height, width, batch in [(9, 31, 1), (7, 8, 2)]:
         input = integers(batch, group_count * channels, height, width).requires_grad_()
         weight = integers(group_count * filters, channels, kernel_h, kernel_w)
@@ -122,9 +124,7 @@ def test_input_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
 @pytest.mark.parametrize("groups", GROUPS, ids=str)
 def test_weight_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
     group_count, channels, filters = groups
-    kernel, stride, padding, dilation = window
-    kernel_h, kernel_w = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": group_count}
+    (kernel_h, kernel_w), options = size_and_options(window, group_count)
     layouts = [torch.channels_last, torch.contiguous_format]
     sizes = [(9, 31, 1), (7, 8, 2), (12, 17, 5), (5, 141, 1)]
     for (height, width, batch), layout in itertools.product(sizes, layouts):

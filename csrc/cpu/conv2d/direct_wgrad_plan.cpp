@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/conv2d/inside_taps.h"
+
 namespace fastconv::cpu {
 namespace {
 
@@ -214,9 +216,8 @@ PixelBox DirectWgradPlan::copied_input(const PixelBox& pixels) const {
 }
 
 Range pixels_inside(Range range, int64_t offset, int64_t stride, int64_t extent) {
-  const int64_t first = offset < 0 ? ceil_div(-offset, stride) : 0;
-  const int64_t end = offset < extent ? ceil_div(extent - offset, stride) : 0;
-  const int64_t begin = std::max(range.begin, first);
+  const int64_t begin = std::max(range.begin, first_reaching(0, stride, offset));
+  const int64_t end = first_reaching(extent, stride, offset);
   return {begin, std::max<int64_t>(0, std::min(range.begin + range.size, end) - begin)};
 }
 

@@ -18,11 +18,6 @@ bool channels_inner(const Strides4& strides) { return strides.c == 1; }
 
 }  // namespace
 
-Reach reach_of(const Taps& taps) {
-  const int64_t last = taps.offset + (taps.count - 1) * taps.offset_step;
-  return {std::min(taps.offset, last), std::max(taps.offset, last)};
-}
-
 const char* grouped_reject(const Conv2dProblem& p, bool dgrad) {
   if (p.groups == 1) return "is for several groups";
   const Strides4& read = dgrad ? p.output : p.input;

@@ -29,12 +29,6 @@ struct GroupedPlan {
   int64_t weight_elements() const { return bundles * vectors_a_bundle * depth * lanes; }
 };
 
-// The least and the greatest of what the taps read, relative to their pixel.
-struct Reach {
-  int64_t low, high;
-};
-Reach reach_of(const Taps& taps);
-
 // Why this problem is not for the kernels, or nullptr.
 const char* grouped_reject(const Conv2dProblem& problem, bool dgrad);
 

@@ -16,6 +16,16 @@ struct Taps {
   int64_t index, index_step;
 };
 
+// The least and the greatest of what taps read, relative to their pixel.
+struct Reach {
+  int64_t low, high;
+};
+
+inline Reach reach_of(const Taps& taps) {
+  const int64_t last = taps.offset + (taps.count - 1) * taps.offset_step;
+  return taps.offset < last ? Reach{taps.offset, last} : Reach{last, taps.offset};
+}
+
 struct Im2col {
   int64_t images, channels;
   int64_t grid_h, grid_w;  // pixels that the windows stand on

@@ -1,26 +1,18 @@
 #include "cpu/conv2d/in_place_pixels.h"
 
-#include <algorithm>
-
 namespace fastconv::cpu {
-
-InPlacePixels::Reach::Reach(const Taps& taps) {
-  const int64_t last = taps.offset + (taps.count - 1) * taps.offset_step;
-  low = std::min(taps.offset, last);
-  high = std::max(taps.offset, last);
-}
 
 InPlacePixels::InPlacePixels(const Im2col& m, int64_t taps_a_run, Carver& carver)
     : matrix_(m),
-      rows_(m.rows),
-      columns_(m.columns),
+      rows_(reach_of(m.rows)),
+      columns_(reach_of(m.columns)),
       pixel_stride_(m.step.w * m.strides.w),
       tap_offsets_(carver.take<int64_t>(m.rows.count * (m.columns.count / taps_a_run))) {
   const int64_t row_stride = m.step.h * m.strides.h;
   const int64_t plane = m.grid_h * m.grid_w;
   if ((m.grid_h == 1 || pixel_stride_ * m.grid_w == row_stride) &&
-      rows_.inside(0, (m.grid_h - 1) * m.step.h, m.height) &&
-      columns_.inside(0, (m.grid_w - 1) * m.step.w, m.width)) {
+      inside(rows_, 0, (m.grid_h - 1) * m.step.h, m.height) &&
+      inside(columns_, 0, (m.grid_w - 1) * m.step.w, m.width)) {
     const bool images_follow = m.images == 1 || pixel_stride_ * plane == m.strides.n;
     dense_pixels_ = images_follow ? m.images * plane : plane;
   }
@@ -51,7 +43,7 @@ int64_t InPlacePixels::offset_of(int64_t begin, int64_t size) {
   next_index_ = {first.image, first.row, last_column};
   next_index_.advance(m);
   const int64_t h = first.row * m.step.h, w = first.column * m.step.w;
-  if (!rows_.inside(h, h, m.height) || !columns_.inside(w, last_column * m.step.w, m.width)) {
+  if (!inside(rows_, h, h, m.height) || !inside(columns_, w, last_column * m.step.w, m.width)) {
     return -1;
   }
   return first.image * m.strides.n + h * m.strides.h + first.column * pixel_stride_;

@@ -25,13 +25,10 @@ class InPlacePixels {
   int64_t offset_of(int64_t begin, int64_t size);
 
  private:
-  struct Reach {
-    int64_t low, high;  // of the taps, relative to their pixel
-    Reach(const Taps& taps);
-    bool inside(int64_t first, int64_t last, int64_t extent) const {
-      return first + low >= 0 && last + high < extent;
-    }
-  };
+  // Whether the taps of the pixels from first to last lie in [0, extent).
+  static bool inside(const Reach& taps, int64_t first, int64_t last, int64_t extent) {
+    return first + taps.low >= 0 && last + taps.high < extent;
+  }
 
   Im2col matrix_;
   Reach rows_, columns_;
