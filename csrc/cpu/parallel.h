@@ -16,6 +16,9 @@ class Parallel {
 
   constexpr Parallel(Run run, int threads) : run_(run), threads_(threads) {}
 
+  // For work inside a task: everything in the calling thread.
+  static constexpr Parallel alone() { return {nullptr, 1}; }
+
   int threads() const { return threads_; }
 
   // fn(task) for every task in [0, count). fn must not throw.

@@ -26,7 +26,7 @@ class Winograd {
   Winograd(const WinogradConv& conv, int threads)
       : conv_(conv),
         plan_(winograd_plan(conv, kOutputs, Shape::kLanes, Shape::kTileColumns, Shape::kDepth,
-                            Shape::kTileRowStride)),
+                            Shape::kTileRowStride, threads)),
         threads_(threads) {}
 
   int64_t packed_bytes() const { return plan_.u_elements() * static_cast<int64_t>(sizeof(float)); }
@@ -37,7 +37,8 @@ class Winograd {
 
   int64_t workspace(bool weight_is_packed) const {
     Carver count(nullptr);
-    carve(count, weight_is_packed);
+    if (!weight_is_packed) carve_u(count);
+    carve_arrays(count, plan_.workers - 1);
     return count.bytes();
   }
 
@@ -46,42 +47,58 @@ class Winograd {
   bool run(const float* x, const float* weight, const float* packed, const float* bias, float* y,
            std::byte* workspace, const Parallel& parallel) const {
     Carver carver(workspace);
-    const Arrays arrays = carve(carver, packed != nullptr);
     if (packed == nullptr) {
-      pack(weight, arrays.u, parallel);
-      packed = arrays.u;
+      float* const u = carve_u(carver);
+      pack(weight, u, parallel);
+      packed = u;
     }
     std::atomic<bool> finite{true};
-    for (int64_t block = 0; block < plan_.blocks.parts && finite; ++block) {
-      const int64_t begin = plan_.blocks.begin(block), size = plan_.blocks.size(block);
-      const int64_t runs = count_runs(begin, size);
-      share(runs, ceil_div(conv_.channels, Shape::kLanes), begin, size, arrays, parallel,
-            [&](const Tiles& tiles, const TileRun& run, int64_t vector) {
-              tiles.transform_input(x, vector * Shape::kLanes, run, arrays.v);
-            });
-      multiply(arrays, packed, size, parallel);
-      share(runs, ceil_div(conv_.filters, Shape::kLanes), begin, size, arrays, parallel,
-            [&](const Tiles& tiles, const TileRun& run, int64_t vector) {
-              if (!tiles.transform_output(arrays.m, bias, vector * Shape::kLanes, run, y)) {
-                finite = false;
-              }
-            });
-    }
+    TaskQueue blocks(plan_.blocks.parts);
+    parallel.for_each(plan_.workers, [&](int64_t worker) {
+      Carver own = carver;
+      const Arrays arrays = carve_arrays(own, worker);
+      const Parallel inside = plan_.workers > 1 ? Parallel::alone() : parallel;
+      for (int64_t block = blocks.take(); block >= 0 && finite; block = blocks.take()) {
+        run_block(block, x, packed, bias, y, arrays, inside, finite);
+      }
+    });
     return finite;
   }
 
  private:
   struct Arrays {
-    float *v, *m, *scratch, *u;
+    float *v, *m, *scratch;
   };
 
-  Arrays carve(Carver& carver, bool weight_is_packed) const {
+  float* carve_u(Carver& carver) const { return carver.take<float>(plan_.u_elements()); }
+
+  // Those of a worker, behind those of the workers before it.
+  Arrays carve_arrays(Carver& carver, int64_t worker) const {
     Arrays arrays{};
-    arrays.v = carver.take<float>(plan_.v_elements());
-    arrays.m = carver.take<float>(plan_.m_elements());
-    arrays.scratch = carver.take<float>(Tiles::kScratchFloats * threads_);
-    if (!weight_is_packed) arrays.u = carver.take<float>(plan_.u_elements());
+    for (int64_t index = 0; index <= worker; ++index) {
+      arrays.v = carver.take<float>(plan_.v_elements());
+      arrays.m = carver.take<float>(plan_.m_elements());
+      arrays.scratch =
+          carver.take<float>(Tiles::kScratchFloats * (plan_.workers > 1 ? 1 : threads_));
+    }
     return arrays;
+  }
+
+  void run_block(int64_t block, const float* x, const float* u, const float* bias, float* y,
+                 const Arrays& arrays, const Parallel& parallel, std::atomic<bool>& finite) const {
+    const int64_t begin = plan_.blocks.begin(block), size = plan_.blocks.size(block);
+    const int64_t runs = count_runs(begin, size);
+    share(runs, ceil_div(conv_.channels, Shape::kLanes), begin, size, arrays, parallel,
+          [&](const Tiles& tiles, const TileRun& run, int64_t vector) {
+            tiles.transform_input(x, vector * Shape::kLanes, run, arrays.v);
+          });
+    multiply(arrays, u, size, parallel);
+    share(runs, ceil_div(conv_.filters, Shape::kLanes), begin, size, arrays, parallel,
+          [&](const Tiles& tiles, const TileRun& run, int64_t vector) {
+            if (!tiles.transform_output(arrays.m, bias, vector * Shape::kLanes, run, y)) {
+              finite = false;
+            }
+          });
   }
 
   int64_t count_runs(int64_t begin, int64_t size) const {
@@ -95,7 +112,7 @@ class Winograd {
   template <class Use>
   void share(int64_t runs, int64_t vectors, int64_t begin, int64_t size, const Arrays& arrays,
              const Parallel& parallel, const Use& use) const {
-    const int64_t shares = worker_count(runs * vectors, threads_);
+    const int64_t shares = worker_count(runs * vectors, parallel.threads());
     parallel.for_each(shares, [&](int64_t index) {
       const EvenParts parts{runs * vectors, 1, shares};
       const int64_t from = parts.begin(index), to = from + parts.size(index);
@@ -113,7 +130,8 @@ class Winograd {
   void multiply(const Arrays& arrays, const float* u, int64_t tiles,
                 const Parallel& parallel) const {
     const int64_t points = plan_.tile_points();
-    const int64_t wanted = threads_ == 1 ? 1 : ceil_div(4 * int64_t{threads_}, points);
+    const int64_t threads = parallel.threads();
+    const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * threads, points);
     const EvenParts columns{conv_.filters, plan_.panel,
                             wanted < plan_.panels ? wanted : plan_.panels};
     parallel.for_each(points * columns.parts, [&](int64_t task) {
@@ -248,10 +266,12 @@ struct WinogradAlgorithm {
 
   static constexpr double kError = kLarge ? 2e-6 : 5e-7;
   static constexpr const char* kNote =
-      kLarge ? "Winograd F(4x4, 3x3), a quarter of the products; workspace 1 to 16 MB beside the "
-               "transformed weight (4 times the weight)"
-             : "Winograd F(2x2, 3x3), 4/9 of the products; workspace 1 to 16 MB beside the "
-               "transformed weight (1.8 times the weight)";
+      kLarge
+          ? "Winograd F(4x4, 3x3), a quarter of the products; workspace 1 to 16 MB, or 1.2 MB a "
+            "thread, "
+            "beside the transformed weight (4 times the weight)"
+          : "Winograd F(2x2, 3x3), 4/9 of the products; workspace 1 to 16 MB, or 1.2 MB a thread, "
+            "beside the transformed weight (1.8 times the weight)";
 };
 
 }  // namespace fastconv::cpu

@@ -66,6 +66,7 @@ struct WinogradPlan {
   int64_t panels;       // of the weight
   EvenParts blocks;     // of tiles
   int64_t block_tiles;  // of the longest
+  int64_t workers;      // with blocks of their own; one where all threads share each block
   int64_t m_stride;     // from one tile to the next in M
 
   // Where point e begins in V and in U, for the first tile and channel. Tables: the divisions
@@ -92,7 +93,7 @@ struct WinogradPlan {
 
 // `lanes` and `panel` are the GEMM's (GemmShape), as are `depth` and `row_stride`.
 WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
-                           int64_t depth, int64_t row_stride);
+                           int64_t depth, int64_t row_stride, int threads);
 
 // Neighbouring tiles of one row of tiles, the first of them number `first` in its block: those of
 // `residues` neighbouring residues in each of `spans` spans. In several spans only where that is
