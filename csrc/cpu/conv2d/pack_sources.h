@@ -236,6 +236,16 @@ class ChannelSource final : public PackSource<Target, typename Storage<T>::Accum
     return {};
   }
 
+  // With several taps most of a tile has been read by the tiles before it.
+  RowsAhead ahead(int64_t begin, int64_t size, Range k, int64_t steps) override {
+    if (matrix_.taps() > 1 || matrix_.strides.c != 1 || !in_place_.joins_rows()) return {};
+    const int64_t offset = in_place_.offset_of(begin, size);
+    if (offset < 0) return {};
+    constexpr int64_t kBytes = sizeof(T);
+    return {image_ + offset + in_place_.tap_offsets()[0] + k.begin, size, k.size * kBytes,
+            in_place_.pixel_stride() * kBytes, steps};
+  }
+
  private:
   // Pixels that share the work of finding a run.
   static constexpr int kPixels = 16;

@@ -143,12 +143,12 @@ class Winograd {
 
   void multiply_point(const Arrays& arrays, const float* u, int64_t e, int64_t tiles,
                       int64_t first_filter, int64_t filters) const {
-    const auto heights = EvenParts::at_most(tiles, Shape::kTileRows, 1);
+    const Cuts heights(EvenParts::at_most(tiles, Shape::kTileRows, 1));
     float* const m = arrays.m + e * plan_.block_tiles * plan_.m_stride;
     for (int64_t channel = 0; channel < conv_.channels; channel += plan_.depth) {
       const int64_t left = conv_.channels - channel;
       const int64_t depth = left < plan_.depth ? left : plan_.depth;
-      const auto sums = EvenParts::at_most(depth, kLongestSum, 1);
+      const Cuts sums(EvenParts::at_most(depth, kLongestSum, 1));
       const float* const block = u + plan_.u_point[e] + plan_.u_block(channel);
       for (int64_t part = 0; part < heights.parts; ++part) {
         const int64_t tile = heights.begin(part), height = heights.size(part);

@@ -47,8 +47,9 @@ class GemmStep {
         tile_of_a = packed_a(0);
         first = 0;
       }
+      RowsAhead next = tile_ahead(tile + 1);
       for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
-        multiply(tile_of_a, first, tile, j, panel(j), nullptr, nullptr);
+        multiply(tile_of_a, first, tile, j, panel(j), next);
       }
     }
   }
@@ -60,6 +61,7 @@ class GemmStep {
     for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
       if (a_in_place(tile).at == nullptr) pack_a(tile, tile);
     }
+    RowsAhead none;
     for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
       const int64_t next = j + Shape::kTileColumns;
       const PanelOfB<Accumulator> after =
@@ -71,7 +73,7 @@ class GemmStep {
         const bool copies_now = copies && tile == 0;
         const TileOfA<Accumulator> in_place = a_in_place(tile);
         const bool packed = in_place.at == nullptr;
-        multiply(packed ? packed_a(tile) : in_place, packed ? 0 : depth_.begin, tile, j, b,
+        multiply(packed ? packed_a(tile) : in_place, packed ? 0 : depth_.begin, tile, j, b, none,
                  after.at != nullptr && (tile == 1 || tile == 2) ? &after : nullptr,
                  copies_now ? scratch_.stage : nullptr);
         if (copies_now) b = {scratch_.stage, Shape::kTileColumns};
@@ -104,6 +106,13 @@ class GemmStep {
   TileOfA<Accumulator> a_in_place(int64_t tile) const {
     if (!a_.inner_is_reduction) return {};
     return a_.source->in_place(rows_.begin + tiles_.begin(tile), tiles_.size(tile));
+  }
+
+  // A tile that the products of the one before it leave time to fetch.
+  RowsAhead tile_ahead(int64_t tile) const {
+    if (!a_.inner_is_reduction || tile >= tiles_.parts) return {};
+    return a_.source->ahead(rows_.begin + tiles_.begin(tile), tiles_.size(tile), depth_,
+                            ceil_div(columns_.size, Shape::kTileColumns) * sums_.parts);
   }
 
   int64_t width(int64_t j) const {
@@ -141,10 +150,11 @@ class GemmStep {
     return {scratch_.block + packed_panel(j), Shape::kTileColumns};
   }
 
-  // after: the panel to fetch meanwhile. copy: where to leave this one, packed. Null for neither.
+  // rows, after: the rows of A and the panel to fetch meanwhile. copy: where to leave this panel,
+  // packed. Null for neither.
   void multiply(const TileOfA<Accumulator>& a, int64_t first, int64_t tile, int64_t j,
-                const PanelOfB<Accumulator>& b, const PanelOfB<Accumulator>* after,
-                Accumulator* copy) const {
+                const PanelOfB<Accumulator>& b, RowsAhead& rows,
+                const PanelOfB<Accumulator>* after = nullptr, Accumulator* copy = nullptr) const {
     const auto& kernels = kMicroKernels<Target, Accumulator>;
     const int64_t height = tiles_.size(tile), vectors = ceil_div(width(j), Shape::kLanes);
     const auto kernel =
@@ -168,6 +178,7 @@ class GemmStep {
               ahead,
               {c, c_.stride, addend, addend_stride},
               copy == nullptr ? nullptr : copy + from * Shape::kTileColumns});
+      rows.step();
       addend = c;
       addend_stride = c_.stride;
     }
@@ -179,7 +190,7 @@ class GemmStep {
   StartOfC<Accumulator> start_;
   const BlockOfC<Accumulator>& c_;
   const PackScratch<Target, Accumulator>& scratch_;
-  EvenParts tiles_, sums_;
+  Cuts tiles_, sums_;
   int64_t stride_in_place_;
   bool sweeps_panels_, reads_b_in_place_;
 };

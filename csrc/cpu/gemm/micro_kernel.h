@@ -17,9 +17,16 @@
 // of the tile (blocking.h).
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/gemm/blocking.h"
 
 namespace fastconv::cpu {
+
+template <class X>
+inline void hide(X& x) {
+  __asm__("" : "+r"(x));
+}
 
 // Row i of a tile, by x86's addressing modes: five rows for a pointer and two strides in registers.
 // What GCC does not know of their relations it cannot undo: it would keep a pointer for each of 14
@@ -44,19 +51,16 @@ class RowPointers {
     const int rest = i % 5;
     return reinterpret_cast<const Accumulator*>(rest == 3 ? p + three_ : p + rest * stride_);
   }
-  void advance() {
+  void advance(int64_t columns = 1) {
 #pragma GCC unroll 4
-    for (int i = 0; i < kPointers; ++i) pointers_[i] += sizeof(Accumulator);
+    for (int i = 0; i < kPointers; ++i) {
+      pointers_[i] += columns * int64_t{sizeof(Accumulator)};
+    }
     // Twice and four times the stride, told to be loop invariants, would take registers too.
     hide(stride_);
   }
 
  private:
-  template <class X>
-  static void hide(X& x) {
-    __asm__("" : "+r"(x));
-  }
-
   static constexpr int kPointers = (kRows + 4) / 5;
   const char* pointers_[kPointers];
   int64_t stride_, three_;
@@ -76,10 +80,13 @@ struct MicroTask {
 
 template <class Target, class Accumulator, int kRows, int kVectors, bool kCopies>
 void micro_kernel_tile(const MicroTask<Accumulator>& task) {
-  const TileOfA<Accumulator>& a = task.a;
-  const TileOfC<Accumulator>& c = task.c;
+  // Copies: the stores to C might change what the task says.
+  const TileOfA<Accumulator> a = task.a;
+  const TileOfC<Accumulator> c = task.c;
   using Shape = GemmShape<Target::kIsa, Accumulator>;
   using Vector = typename Target::template Vector<Accumulator>;
+  constexpr bool kTwoLines = Shape::kTileColumns * sizeof(Accumulator) > 64;
+  constexpr int kUnroll = Target::kIsa == Isa::avx512 ? 1 : 4;
   typename Vector::Type sum[kRows][kVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
@@ -107,26 +114,41 @@ void micro_kernel_tile(const MicroTask<Accumulator>& task) {
   while (depth > 0) {
     const int64_t run = depth < a.segment - from ? depth : a.segment - from;
     RowPointers<Target, Accumulator, kRows> rows(a.at + *offset + from, a.row_stride);
-    for (int64_t left = run; left > 0; --left, b += b_stride, rows.advance()) {
-      typename Vector::Type b_k[kVectors];
+    const auto multiply =
+        [&]<int kSteps>(std::integral_constant<int, kSteps>) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        b_k[v] = Vector::load_unaligned(b + v * Shape::kLanes);
-        if constexpr (kCopies) Vector::store(copy + v * Shape::kLanes, b_k[v]);
-      }
-      if constexpr (kCopies) copy += Shape::kTileColumns;
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(also_ahead);
-      ahead += ahead_stride;
-      also_ahead += ahead_stride;
+          for (int k = 0; k < kSteps; ++k) {
+            typename Vector::Type b_k[kVectors];
+#pragma GCC unroll 4
+            for (int v = 0; v < kVectors; ++v) {
+              b_k[v] = Vector::load_unaligned(b + v * Shape::kLanes);
+              if constexpr (kCopies) Vector::store(copy + v * Shape::kLanes, b_k[v]);
+            }
+            b += b_stride;
+            hide(b);
+            if constexpr (kCopies) copy += Shape::kTileColumns;
+            __builtin_prefetch(ahead);
+            ahead += ahead_stride;
+            hide(ahead);
+            if constexpr (kTwoLines) {
+              __builtin_prefetch(also_ahead);
+              also_ahead += ahead_stride;
+            }
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) {
-        const typename Vector::Type a_ik = Vector::broadcast(rows.row(i));
+            for (int i = 0; i < kRows; ++i) {
+              const typename Vector::Type a_ik = Vector::broadcast(rows.row(i) + k);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) {
-          sum[i][v] = Vector::multiply_add(a_ik, b_k[v], sum[i][v]);
-        }
-      }
+              for (int v = 0; v < kVectors; ++v) {
+                sum[i][v] = Vector::multiply_add(a_ik, b_k[v], sum[i][v]);
+              }
+            }
+          }
+          rows.advance(kSteps);
+        };
+    int64_t left = run;
+    for (; left >= kUnroll; left -= kUnroll) multiply(std::integral_constant<int, kUnroll>{});
+    if constexpr (kUnroll > 1) {
+      for (; left > 0; --left) multiply(std::integral_constant<int, 1>{});
     }
     depth -= run;
     from = 0;

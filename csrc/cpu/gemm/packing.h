@@ -20,6 +20,36 @@ struct PackBlock {
   int64_t inner_begin, inner_size;
 };
 
+// Rows of memory that are wanted soon, line after line of all of them: into L2, a few at a time, so
+// that they arrive while products are formed. (Asked for all at once they take the time that they
+// were to save: a core waits for a dozen lines at a time.)
+class RowsAhead {
+ public:
+  RowsAhead() = default;
+  // `rows` rows of `bytes` each, `stride` bytes apart, to be there after `steps` steps.
+  RowsAhead(const void* at, int64_t rows, int64_t bytes, int64_t stride, int64_t steps)
+      : at_(static_cast<const char*>(at)),
+        stride_(stride),
+        rows_(rows),
+        bytes_(bytes),
+        a_step_(ceil_div(rows * ceil_div(bytes, 64), steps)) {}
+
+  void step() {
+    for (int64_t i = 0; i < a_step_ && byte_ < bytes_; ++i) {
+      __builtin_prefetch(at_ + row_ * stride_ + byte_, 0, 2);
+      if (++row_ == rows_) {
+        row_ = 0;
+        byte_ += 64;
+      }
+    }
+  }
+
+ private:
+  const char* at_ = nullptr;
+  int64_t stride_ = 0, rows_ = 0, bytes_ = 0, a_step_ = 0;
+  int64_t row_ = 0, byte_ = 0;
+};
+
 // A matrix that can be read. "inner" is the direction along which its memory is best read, be it
 // rows, columns or the reduction: the operand that does not want it so transposes.
 template <class Target, class Accumulator>
@@ -32,6 +62,11 @@ class PackSource {
   // The rows [begin, begin + size) of the outer direction, with the whole inner one, where the
   // micro-kernel can read them as they lie; their `at` is null where it cannot.
   virtual TileOfA<Accumulator> in_place(int64_t /*begin*/, int64_t /*size*/) { return {}; }
+
+  // The same rows, of them the part k of the inner direction, where it pays to fetch them ahead.
+  virtual RowsAhead ahead(int64_t /*begin*/, int64_t /*size*/, Range /*k*/, int64_t /*steps*/) {
+    return {};
+  }
 
   // The columns [begin, begin + size) of the inner direction for rows k of the outer one, with
   // room for whole vectors, where the micro-kernel can read them as they lie; null where it cannot.

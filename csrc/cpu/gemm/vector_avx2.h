@@ -28,7 +28,10 @@ struct Avx2::Vector<float> {
   static void store_unaligned(float* p, Type x) { _mm256_storeu_ps(p, x); }
   static Type broadcast(const float* p) { return _mm256_broadcast_ss(p); }
   static Type add(Type x, Type y) { return _mm256_add_ps(x, y); }
-  static Type multiply_add(Type x, Type y, Type z) { return _mm256_fmadd_ps(x, y, z); }
+  static Type multiply_add(Type x, Type y, Type z) {
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(z) : "x"(x), "x"(y));
+    return z;
+  }
   static Type bit_or(Type x, Type y) { return _mm256_or_ps(x, y); }
 
   static __m256i mask_of(uint32_t lanes) {
@@ -144,7 +147,10 @@ struct Avx2::Vector<double> {
   static void store_unaligned(double* p, Type x) { _mm256_storeu_pd(p, x); }
   static Type broadcast(const double* p) { return _mm256_broadcast_sd(p); }
   static Type add(Type x, Type y) { return _mm256_add_pd(x, y); }
-  static Type multiply_add(Type x, Type y, Type z) { return _mm256_fmadd_pd(x, y, z); }
+  static Type multiply_add(Type x, Type y, Type z) {
+    __asm__("vfmadd231pd %2, %1, %0" : "+x"(z) : "x"(x), "x"(y));
+    return z;
+  }
   static Type bit_or(Type x, Type y) { return _mm256_or_pd(x, y); }
 
   static __m256i mask_of(uint32_t lanes) {
