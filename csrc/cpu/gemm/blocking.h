@@ -154,6 +154,8 @@ struct TileOfA {
   static TileOfA of_one_segment(const Accumulator* at, int64_t row_stride) {
     return {at, row_stride, INT64_MAX, &kNoOffset};
   }
+  // Element k of the first row.
+  const Accumulator* element(int64_t k) const { return at + offsets[k / segment] + k % segment; }
 };
 
 // Columns of B as they lie in memory, packed or in the tensor itself: element (k, j) is
@@ -165,24 +167,30 @@ struct PanelOfB {
 };
 
 // What a micro-kernel has fetched into the caches as it goes, two lines for each step of the
-// reduction: it may lie outside any tensor.
+// reduction: it may lie outside any tensor. After every kSteps steps it goes on `jump` behind where
+// those began.
 template <class Accumulator>
 struct Ahead {
+  static constexpr int64_t kLine = 64 / sizeof(Accumulator);
+  static constexpr int64_t kSteps = 16;
+
   const Accumulator *at, *also_at;
-  int64_t stride;
+  int64_t stride, jump;
 
   // The lines of a row of a panel, by the last element of each. Where rows are not aligned, the
   // line in front of them is the panel before's.
-  static constexpr int64_t last_of_line(int64_t line) {
-    return (line + 1) * int64_t{64 / sizeof(Accumulator)} - 1;
-  }
+  static constexpr int64_t last_of_line(int64_t line) { return (line + 1) * kLine - 1; }
   static Ahead of_line(const Accumulator* at, int64_t line, int64_t stride) {
-    return {at + last_of_line(line), at + last_of_line(line), stride};
+    return {at + last_of_line(line), at + last_of_line(line), stride, kSteps * stride};
   }
   // The panel's own rows, from L2, 8 steps before they are wanted: 5 % of the kernel's time.
   static Ahead in_panel(const PanelOfB<Accumulator>& panel) {
     const Accumulator* const at = panel.at + 8 * panel.stride;
-    return {at + last_of_line(0), at + last_of_line(1), panel.stride};
+    return {at + last_of_line(0), at + last_of_line(1), panel.stride, kSteps * panel.stride};
+  }
+  // The rows of a tile of A, line by line.
+  static Ahead in_rows(const Accumulator* at, int64_t row_stride) {
+    return {at, at, row_stride, kLine};
   }
 };
 

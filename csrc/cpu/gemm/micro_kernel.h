@@ -102,8 +102,7 @@ void micro_kernel_tile(const MicroTask<Accumulator>& task) {
   }
   const Accumulator* b = task.b.at;
   const int64_t b_stride = task.b.stride;
-  const Accumulator *ahead = task.ahead.at, *also_ahead = task.ahead.also_at;
-  const int64_t ahead_stride = task.ahead.stride;
+  Ahead<Accumulator> ahead = task.ahead;
   Accumulator* copy = task.copy;
   int64_t from = task.from, depth = task.depth;
   const int64_t* offset = a.offsets;
@@ -114,6 +113,7 @@ void micro_kernel_tile(const MicroTask<Accumulator>& task) {
   while (depth > 0) {
     const int64_t run = depth < a.segment - from ? depth : a.segment - from;
     RowPointers<Target, Accumulator, kRows> rows(a.at + *offset + from, a.row_stride);
+    const Accumulator *ahead_at, *also_ahead_at;
     const auto multiply =
         [&]<int kSteps>(std::integral_constant<int, kSteps>) __attribute__((always_inline)) {
 #pragma GCC unroll 4
@@ -127,12 +127,12 @@ void micro_kernel_tile(const MicroTask<Accumulator>& task) {
             b += b_stride;
             hide(b);
             if constexpr (kCopies) copy += Shape::kTileColumns;
-            __builtin_prefetch(ahead);
-            ahead += ahead_stride;
-            hide(ahead);
+            __builtin_prefetch(ahead_at);
+            ahead_at += ahead.stride;
+            hide(ahead_at);
             if constexpr (kTwoLines) {
-              __builtin_prefetch(also_ahead);
-              also_ahead += ahead_stride;
+              __builtin_prefetch(also_ahead_at);
+              also_ahead_at += ahead.stride;
             }
 #pragma GCC unroll 16
             for (int i = 0; i < kRows; ++i) {
@@ -145,10 +145,16 @@ void micro_kernel_tile(const MicroTask<Accumulator>& task) {
           }
           rows.advance(kSteps);
         };
-    int64_t left = run;
-    for (; left >= kUnroll; left -= kUnroll) multiply(std::integral_constant<int, kUnroll>{});
-    if constexpr (kUnroll > 1) {
-      for (; left > 0; --left) multiply(std::integral_constant<int, 1>{});
+    for (int64_t left = run; left > 0; left -= Ahead<Accumulator>::kSteps) {
+      int64_t steps = left < Ahead<Accumulator>::kSteps ? left : Ahead<Accumulator>::kSteps;
+      ahead_at = ahead.at;
+      also_ahead_at = ahead.also_at;
+      for (; steps >= kUnroll; steps -= kUnroll) multiply(std::integral_constant<int, kUnroll>{});
+      if constexpr (kUnroll > 1) {
+        for (; steps > 0; --steps) multiply(std::integral_constant<int, 1>{});
+      }
+      ahead.at += ahead.jump;
+      ahead.also_at += ahead.jump;
     }
     depth -= run;
     from = 0;
