@@ -12,6 +12,7 @@ from fastconv import (  # noqa: F401
     _autograd_conv2d,
     _autograd_max_pool2d,
     _cuda_loader,
+    _decompositions,
     _fakes,
     _flops,
     _vmap,
