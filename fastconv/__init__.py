@@ -24,10 +24,12 @@ from fastconv._convert import convert, report, revert
 from fastconv._explain import explain
 from fastconv._freeze import freeze, unfreeze
 from fastconv._patch import patch
+from fastconv._version import __version__
 from fastconv.functional import conv2d, max_pool2d
 
 __all__ = [
     "Algorithm",
+    "__version__",
     "algorithms",
     "conv2d",
     "convert",
