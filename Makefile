@@ -23,7 +23,7 @@ unexport PYTHONPATH
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench bench-all test test-families cpp-test asan cuda-compile lint format build wheel clean distclean
+.PHONY: help demo bench bench-all test test-families fuzz soak cpp-test asan cuda-compile lint format build wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -43,6 +43,12 @@ test: $(VENV)/.built $(VENV)/.dev  ## the whole suite, then the kernels again un
 
 test-families: $(VENV)/.built $(VENV)/.models  ## timm's and torchvision's models: convert, compile, train (six minutes)
 	$(BIN)/python -m pytest tests/third_party/families.py --junitxml=$(RESULTS)/families.xml -q -n $(TEST_JOBS) $(ARGS)
+
+fuzz: $(VENV)/.built $(VENV)/.dev  ## random problems against torch, TIMES (50) as many as make test draws, new ones each time
+	FASTCONV_FUZZ=$(or $(TIMES),50) $(BIN)/python -m pytest tests/test_fuzz.py tests/test_random_problems.py -q -n $(TEST_JOBS) $(ARGS)
+
+soak: $(VENV)/.built $(VENV)/.dev  ## 100,000 calls of changing shapes: memory must not grow (ten minutes)
+	FASTCONV_SOAK=100000 $(BIN)/python -m pytest tests/test_soak.py -q -n $(TEST_JOBS) $(ARGS)
 
 build: $(VENV)/.built  ## compile fastconv into $(VENV)
 
