@@ -23,11 +23,11 @@ unexport PYTHONPATH
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench bench-all test cpp-test asan cuda-compile lint format build wheel clean distclean
+.PHONY: help demo bench bench-all test test-families fuzz soak cpp-test asan cuda-compile lint format build wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.built $(VENV)/.demo  ## photographs through ResNet-18 and AlexNet, LeNet-5 on digits; out/demo.png
 	$(BIN)/python -m examples.demo
@@ -40,6 +40,15 @@ bench-all: $(VENV)/.built $(VENV)/.demo  ## every kind of comparison, to bench/r
 
 test: $(VENV)/.built $(VENV)/.dev  ## the whole suite, then the kernels again under each lower instruction set
 	$(BIN)/python -m tests.every_isa -n $(TEST_JOBS) $(ARGS)
+
+test-families: $(VENV)/.built $(VENV)/.models  ## timm's and torchvision's models: convert, compile, train (six minutes)
+	$(BIN)/python -m pytest tests/third_party/families.py --junitxml=$(RESULTS)/families.xml -q -n $(TEST_JOBS) $(ARGS)
+
+fuzz: $(VENV)/.built $(VENV)/.dev  ## random problems against torch, TIMES (50) as many as make test draws, new ones each time
+	FASTCONV_FUZZ=$(or $(TIMES),50) $(BIN)/python -m pytest tests/test_fuzz.py tests/test_random_problems.py -q -n $(TEST_JOBS) $(ARGS)
+
+soak: $(VENV)/.built $(VENV)/.dev  ## 100,000 calls of changing shapes: memory must not grow (ten minutes)
+	FASTCONV_SOAK=100000 $(BIN)/python -m pytest tests/test_soak.py -q -n $(TEST_JOBS) $(ARGS)
 
 build: $(VENV)/.built  ## compile fastconv into $(VENV)
 
@@ -114,6 +123,11 @@ $(VENV)/.demo: requirements/demo.txt $(VENV)/.build
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	@echo "installing the test tools into $(VENV)"
 	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.models: requirements/models.txt $(VENV)/.dev
+	@echo "installing model definitions into $(VENV)"
+	@$(PIP) --no-deps -r $<
 	@touch $@
 
 # The first time installs; after that ninja recompiles what changed, which pip would not.

@@ -73,7 +73,7 @@ Fprop prepare_fprop(const Tensor& input, const Tensor& weight, const std::option
   // Not by asking contiguous(), which goes through the dispatcher to find out.
   if (bias) {
     const bool dense = Shape(*bias).strides[0] == 1;
-    dense_bias.emplace(dense ? *bias : torch::stable::contiguous(*bias));
+    dense_bias.emplace(dense ? *bias : laid_out(*bias));
   }
   const Conv2dTensors tensors{readable(input), readable(weight), output.mutable_data_ptr(),
                               bias ? readable(*dense_bias) : nullptr};
@@ -138,14 +138,14 @@ Tensor run_wgrad(const Tensor& grad_output, const Tensor& input, Sizes weight_si
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
               const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-              const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm) {
+              const std::vector<int64_t>& dilation, int64_t groups, const Text& algorithm) {
   return run_fprop(input, weight, bias, {stride, padding, dilation, groups}, algorithm);
 }
 
 Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
                          const std::vector<int64_t>& input_size, const std::vector<int64_t>& stride,
                          const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
-                         int64_t groups, bool channels_last, const std::string& algorithm) {
+                         int64_t groups, bool channels_last, const Text& algorithm) {
   return run_dgrad(grad_output, weight, input_size, {stride, padding, dilation, groups},
                    channels_last, algorithm);
 }
@@ -154,7 +154,7 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
                           const std::vector<int64_t>& weight_size,
                           const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                           const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
-                          const std::string& algorithm) {
+                          const Text& algorithm) {
   return run_wgrad(grad_output, input, weight_size, {stride, padding, dilation, groups},
                    channels_last, algorithm);
 }

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "text.h"
 #include "torch_adapter.h"
 
 namespace fastconv {
@@ -33,18 +34,18 @@ Precision precision_of(DType dtype);
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
               const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-              const std::vector<int64_t>& dilation, int64_t groups, const std::string& algorithm);
+              const std::vector<int64_t>& dilation, int64_t groups, const Text& algorithm);
 
 Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
                          const std::vector<int64_t>& input_size, const std::vector<int64_t>& stride,
                          const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
-                         int64_t groups, bool channels_last, const std::string& algorithm);
+                         int64_t groups, bool channels_last, const Text& algorithm);
 
 Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
                           const std::vector<int64_t>& weight_size,
                           const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                           const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
-                          const std::string& algorithm);
+                          const Text& algorithm);
 
 Tensor conv2d_grad_bias(const Tensor& grad_output);
 

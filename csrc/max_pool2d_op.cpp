@@ -53,8 +53,8 @@ Tensor backward(const Tensor& grad_output, const Tensor& indices, Sizes input_si
   // its input.
   const MemoryFormat format = nhwc ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
   Tensor grad_input = empty_tensor(input_size, grad_output.scalar_type(), nhwc);
-  const Tensor grad = torch::stable::contiguous(grad_output, format);
-  const Tensor index = torch::stable::contiguous(indices, format);
+  const Tensor grad = laid_out(grad_output, format);
+  const Tensor index = laid_out(indices, format);
   problem.input = strides_of(Shape(grad_input));
   problem.output = strides_of(Shape(grad));
   bool index_out_of_range = false;
@@ -82,8 +82,7 @@ struct Window {
 
 Tensor max_pool2d(const Tensor& input, const std::vector<int64_t>& kernel_size,
                   const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-                  const std::vector<int64_t>& dilation, bool ceil_mode,
-                  const std::string& algorithm) {
+                  const std::vector<int64_t>& dilation, bool ceil_mode, const Text& algorithm) {
   return forward(input, {kernel_size, stride, padding, dilation, ceil_mode}, false, algorithm)
       .values;
 }
@@ -93,7 +92,7 @@ std::tuple<Tensor, Tensor> max_pool2d_with_indices(const Tensor& input,
                                                    const std::vector<int64_t>& stride,
                                                    const std::vector<int64_t>& padding,
                                                    const std::vector<int64_t>& dilation,
-                                                   bool ceil_mode, const std::string& algorithm) {
+                                                   bool ceil_mode, const Text& algorithm) {
   Pooled pooled =
       forward(input, {kernel_size, stride, padding, dilation, ceil_mode}, true, algorithm);
   return {pooled.values, *pooled.indices};
@@ -101,7 +100,7 @@ std::tuple<Tensor, Tensor> max_pool2d_with_indices(const Tensor& input,
 
 Tensor max_pool2d_backward(const Tensor& grad_output, const Tensor& indices,
                            const std::vector<int64_t>& input_size, bool channels_last,
-                           const std::string& algorithm) {
+                           const Text& algorithm) {
   return backward(grad_output, indices, input_size, channels_last, nullptr, algorithm);
 }
 
@@ -128,7 +127,7 @@ Tensor max_pool2d_backward_eager(const Tensor& grad_output, const Tensor& indice
                                  int64_t width, bool channels_last, int64_t kernel_h,
                                  int64_t kernel_w, int64_t stride_h, int64_t stride_w,
                                  int64_t pad_h, int64_t pad_w, int64_t dilation_h,
-                                 int64_t dilation_w, bool ceil_mode, const std::string& algorithm) {
+                                 int64_t dilation_w, bool ceil_mode, const Text& algorithm) {
   const Shape pooled(grad_output);
   const Sizes sizes = pooled.sizes;
   require(sizes.size() == 3 || sizes.size() == 4, "Expected 3D or 4D grad_output, but got size ",

@@ -73,7 +73,7 @@ Strides4 dense_strides(int64_t C, int64_t H, int64_t W, bool channels_last) {
 Tensor conv2d_pack_weight(const Tensor& weight, const std::vector<int64_t>& input_size,
                           const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                           const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
-                          const std::string& algorithm) {
+                          const Text& algorithm) {
   require_dense(weight, "weight");
   const Shape weight_shape(weight);
   const DType dtype = require_dtype(weight, "conv2d_pack_weight");

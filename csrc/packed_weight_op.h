@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "text.h"
 #include "torch_adapter.h"
 
 namespace fastconv {
@@ -15,7 +16,7 @@ namespace fastconv {
 Tensor conv2d_pack_weight(const Tensor& weight, const std::vector<int64_t>& input_size,
                           const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
                           const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
-                          const std::string& algorithm);
+                          const Text& algorithm);
 
 // conv2d() by the algorithm that made `packed` of the same weight.
 Tensor conv2d_packed(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,

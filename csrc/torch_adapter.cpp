@@ -12,6 +12,13 @@ namespace {
 
 // Not through the dispatcher (torch::stable::empty): that took 8 000 instructions, a tenth of a
 // tiny convolution. The C ABI drops the text of torch's own error.
+[[noreturn]] void throw_no_memory(const char* what, Sizes sizes, ScalarType type) {
+  std::ostringstream message;
+  message << "fastconv: can't allocate memory for " << what << " of size " << sizes << " and dtype "
+          << torch::headeronly::toString(type);
+  throw std::runtime_error(message.str());
+}
+
 Tensor allocate(Sizes sizes, Sizes strides, ScalarType type, const char* what) {
   constexpr int32_t kCurrentDevice = -1;
   AtenTensorHandle handle;
@@ -20,12 +27,7 @@ Tensor allocate(Sizes sizes, Sizes strides, ScalarType type, const char* what) {
       torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)),
       torch::stable::detail::to<int32_t>(torch::stable::detail::from(kBackendDevice)),
       kCurrentDevice, &handle);
-  if (error != AOTI_TORCH_SUCCESS) {
-    std::ostringstream message;
-    message << "fastconv: can't allocate memory for " << what << " of size " << sizes
-            << " and dtype " << torch::headeronly::toString(type);
-    throw std::runtime_error(message.str());
-  }
+  if (error != AOTI_TORCH_SUCCESS) throw_no_memory(what, sizes, type);
   Tensor tensor(handle);
   prepare_memory(tensor.mutable_data_ptr(),
                  tensor.numel() * static_cast<int64_t>(tensor.element_size()));
@@ -95,6 +97,14 @@ bool suggests_channels_last(const Shape& shape) {
     if (extent[d] > 1) least *= extent[d];
   }
   return true;
+}
+
+Tensor laid_out(const Tensor& tensor, MemoryFormat format) {
+  try {
+    return torch::stable::contiguous(tensor, format);
+  } catch (const std::exception&) {
+    throw_no_memory("a copy of a tensor", Shape(tensor).sizes, tensor.scalar_type());
+  }
 }
 
 Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last) {

@@ -47,6 +47,9 @@ bool suggests_channels_last(const Shape& shape);
 // On the current device of the backend (backend.h).
 Tensor empty_tensor(Sizes sizes, ScalarType type, bool channels_last);
 
+// The tensor itself where it lies so already, otherwise a copy.
+Tensor laid_out(const Tensor& tensor, MemoryFormat format = MemoryFormat::Contiguous);
+
 // Uninitialised 64-byte aligned scratch, freed with the object: from torch's allocator, or
 // small ones on the CPU the one that the thread keeps.
 class Workspace {

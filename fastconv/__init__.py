@@ -12,6 +12,7 @@ from fastconv import (  # noqa: F401
     _autograd_conv2d,
     _autograd_max_pool2d,
     _cuda_loader,
+    _decompositions,
     _fakes,
     _flops,
     _vmap,
@@ -23,10 +24,12 @@ from fastconv._convert import convert, report, revert
 from fastconv._explain import explain
 from fastconv._freeze import freeze, unfreeze
 from fastconv._patch import patch
+from fastconv._version import __version__
 from fastconv.functional import conv2d, max_pool2d
 
 __all__ = [
     "Algorithm",
+    "__version__",
     "algorithms",
     "conv2d",
     "convert",

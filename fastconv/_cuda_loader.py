@@ -13,7 +13,7 @@ import torch
 
 from fastconv import _ops  # noqa: F401  the schemas that the library adds kernels to
 
-__all__ = ["loaded"]
+__all__ = ["loaded", "state"]
 
 
 def _load() -> bool:
@@ -24,3 +24,12 @@ def _load() -> bool:
 
 
 loaded: bool = _load()
+
+
+def state() -> str:
+    """Whether there are CUDA kernels, and if not, what is missing; a phrase."""
+    if loaded:
+        return f"kernels loaded, torch's CUDA is {torch.version.cuda}"
+    if importlib.util.find_spec("fastconv._cuda") is None:
+        return "this build has no CUDA kernels"
+    return "kernels built, but this torch has no CUDA"

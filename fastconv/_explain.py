@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastconv import _ops
+from fastconv._explain_text import describe
 from fastconv._layout import conv2d_is_channels_last
 from fastconv._ops import _C
-from fastconv._table import render
+from fastconv._recorder import Call, Recorder, calls_of_model
 from fastconv.functional import conv2d
 
 __all__ = ["Explanation", "Row", "explain"]
@@ -46,6 +46,13 @@ class Row:
     """What the module keeps of this weight in the algorithm's own form."""
     estimated_seconds: dict[str, float] = field(default_factory=dict)
     """What the dispatcher thinks the algorithms take that have a model of their own time."""
+    output_size: tuple[int, ...] = ()
+    parameters: int = 0
+    """Elements of weight and bias."""
+    multiply_adds: int = 0
+    """As the definition of a convolution has them, padding included; 0 for a pooling."""
+    receptive_field: tuple[float, float] = (1, 1)
+    """Rows and columns of the model's input that an element of the output sees; inf is all."""
 
 
 @dataclass(frozen=True)
@@ -55,34 +62,7 @@ class Explanation:
     rows: tuple[Row, ...]
 
     def __str__(self) -> str:
-        return render(
-            (
-                "layer",
-                "operator",
-                "problem",
-                "algorithm",
-                "workspace",
-                "packed",
-                "estimates",
-                "against the others",
-            ),
-            [
-                (
-                    row.name or "(root)",
-                    f"{row.op} {row.direction}",
-                    row.problem,
-                    row.algorithm or "torch's own",
-                    f"{row.workspace_bytes:,} B",
-                    f"{row.packed_bytes:,} B",
-                    "; ".join(
-                        f"{name}: {1e6 * seconds:,.0f} us"
-                        for name, seconds in row.estimated_seconds.items()
-                    ),
-                    "; ".join(f"{name}: {reason}" for name, reason in row.rejected.items()),
-                )
-                for row in self.rows
-            ],
-        )
+        return describe(self.rows)
 
 
 def explain(target: Any, *inputs: Any, backward: bool = False, **parameters: Any) -> Explanation:
@@ -103,95 +83,19 @@ def explain(target: Any, *inputs: Any, backward: bool = False, **parameters: Any
         An object with ``.rows`` (see :class:`Row`), whose ``str()`` is a table.
     """
     if isinstance(target, torch.nn.Module):
-        calls = _calls_of_model(target, inputs, parameters)
+        calls = calls_of_model(target, inputs, parameters, _EXPLAINERS)
     else:
-        with torch.no_grad(), _Recorder() as recorder:
+        with torch.no_grad(), Recorder(_EXPLAINERS) as recorder:
             conv2d(target, *inputs, **parameters)
         calls = recorder.calls
     return Explanation(tuple(row for call in calls for row in _rows(call, backward)))
 
 
-@dataclass(frozen=True)
-class _Call:
-    module: str
-    operator: Any
-    args: tuple[Any, ...]
-    result: Any
-
-
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the calls of convolutions and max poolings, and which module made them."""
-
-    shows_packed_weights = True
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: list[_Call] = []
-        self.modules: list[str] = [""]
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func in _EXPLAINERS:
-            self.calls.append(_Call(self.modules[-1], func, args, result))
-        return result
-
-
-@contextlib.contextmanager
-def _named_calls(model: torch.nn.Module, recorder: _Recorder) -> Iterator[None]:
-    def enter(name: str) -> Callable[..., None]:
-        return lambda module, args: recorder.modules.append(name)
-
-    def leave(*_: Any) -> None:
-        recorder.modules.pop()
-
-    handles = []
-    for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(enter(name), prepend=True))
-        handles.append(module.register_forward_hook(leave, always_call=True))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextlib.contextmanager
-def _buffers_kept(model: torch.nn.Module) -> Iterator[None]:
-    kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, before in kept:
-                buffer.copy_(before)
-
-
-def _calls_of_model(
-    model: torch.nn.Module, inputs: tuple[Any, ...], parameters: dict[str, Any]
-) -> list[_Call]:
-    recorder = _Recorder()
-    with (
-        torch.no_grad(),
-        torch.random.fork_rng(devices=[]),
-        _buffers_kept(model),
-        _named_calls(model, recorder),
-        recorder,
-    ):
-        model(*inputs, **parameters)
-    return recorder.calls
-
-
-def _rows(call: _Call, backward: bool) -> list[Row]:
+def _rows(call: Call, backward: bool) -> list[Row]:
     return _EXPLAINERS[call.operator](call, backward)
 
 
-def _with_defaults(call: _Call) -> list[Any]:
+def _with_defaults(call: Call) -> list[Any]:
     """All arguments; the dispatcher leaves off those that have their default value."""
     defaults = [argument.default_value for argument in call.operator._schema.arguments]
     return [*call.args, *defaults[len(call.args) :]]
@@ -205,12 +109,25 @@ def _by(sizes: Any) -> str:
     return "x".join(map(str, sizes))
 
 
+def _facts(call: Call, *parameters: Tensor | None) -> dict[str, Any]:
+    """What a row says whatever the algorithm; `parameters` are the weight, if any, and the bias."""
+    output = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    given = [p for p in parameters if p is not None]
+    return {
+        "output_size": tuple(output.shape),
+        "parameters": sum(p.numel() for p in given),
+        "multiply_adds": output.numel() * math.prod(given[0].shape[1:]) if given else 0,
+        "receptive_field": call.receptive_field,
+    }
+
+
 def _row(
-    call: _Call,
+    call: Call,
     op: str,
     direction: str,
     problem: str,
     explanation: _C.Explanation,
+    facts: dict[str, Any],
     packed_bytes: int = 0,
 ) -> Row:
     opinions = {opinion.algorithm: opinion for opinion in explanation.opinions}
@@ -227,21 +144,22 @@ def _row(
         chosen.workspace_bytes,
         packed_bytes,
         seconds,
+        **facts,
     )
 
 
-def _explain_conv2d(call: _Call, backward: bool) -> list[Row]:
+def _explain_conv2d(call: Call, backward: bool) -> list[Row]:
     return _conv2d_rows(call, backward, *_with_defaults(call))
 
 
-def _explain_conv2d_packed(call: _Call, backward: bool) -> list[Row]:
+def _explain_conv2d_packed(call: Call, backward: bool) -> list[Row]:
     input, weight, bias, packed, stride, padding, dilation, groups = _with_defaults(call)
     parameters = (stride, padding, dilation, groups, _ops.conv2d_packed_algorithm(packed))
     return _conv2d_rows(call, backward, input, weight, bias, *parameters, packed.numel())
 
 
 def _conv2d_rows(
-    call: _Call,
+    call: Call,
     backward: bool,
     input: Tensor,
     weight: Tensor,
@@ -263,6 +181,7 @@ def _conv2d_rows(
     problem += f" {_KERNEL_DTYPES[input.dtype]}"
     if conv2d_is_channels_last(input, weight):
         problem += " channels_last"
+    facts = _facts(call, weight, bias)
     rows = []
     for direction in ("fprop", "dgrad", "wgrad") if backward else ("fprop",):
         explanation = _C.explain_conv2d(
@@ -281,11 +200,11 @@ def _conv2d_rows(
             weight_is_packed=packed_bytes > 0 and direction == "fprop",
         )
         kept = packed_bytes if direction == "fprop" else 0
-        rows.append(_row(call, "conv2d", direction, problem, explanation, kept))
+        rows.append(_row(call, "conv2d", direction, problem, explanation, facts, kept))
     return rows
 
 
-def _explain_max_pool2d(call: _Call, backward: bool) -> list[Row]:
+def _explain_max_pool2d(call: Call, backward: bool) -> list[Row]:
     input, kernel_size, stride, padding, dilation, ceil_mode, requested = _with_defaults(call)
     values = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
     step = list(stride) or kernel_size
@@ -307,23 +226,25 @@ def _explain_max_pool2d(call: _Call, backward: bool) -> list[Row]:
             threads=torch.get_num_threads(),
             requested=requested,
         )
-        rows.append(_row(call, "max_pool2d", direction, problem, explanation))
+        rows.append(_row(call, "max_pool2d", direction, problem, explanation, _facts(call)))
     return rows
 
 
-def _explain_torch_convolution(call: _Call, backward: bool) -> list[Row]:
+def _explain_torch_convolution(call: Call, backward: bool) -> list[Row]:
     input, weight, transposed = call.args[0], call.args[1], call.args[6]
     if transposed or weight.dim() != 4:
         return []
-    return [_torch_row(call, "conv2d", f"{_by(input.shape)} * {_by(weight.shape)}", input)]
+    facts = _facts(call, weight, call.args[2])
+    return [_torch_row(call, "conv2d", f"{_by(input.shape)} * {_by(weight.shape)}", input, facts)]
 
 
-def _explain_torch_pooling(call: _Call, backward: bool) -> list[Row]:
+def _explain_torch_pooling(call: Call, backward: bool) -> list[Row]:
     input, kernel_size = call.args[:2]
-    return [_torch_row(call, "max_pool2d", f"{_by(input.shape)} window {_by(kernel_size)}", input)]
+    problem = f"{_by(input.shape)} window {_by(kernel_size)}"
+    return [_torch_row(call, "max_pool2d", problem, input, _facts(call))]
 
 
-def _torch_row(call: _Call, op: str, problem: str, input: Tensor) -> Row:
+def _torch_row(call: Call, op: str, problem: str, input: Tensor, facts: dict[str, Any]) -> Row:
     if input.dtype not in _KERNEL_DTYPES:
         reason = f"has no kernel for {input.dtype}"
     elif not input.is_cpu:
@@ -331,10 +252,10 @@ def _torch_row(call: _Call, op: str, problem: str, input: Tensor) -> Row:
     else:
         reason = "was not called: fastconv.convert the module, or call it in fastconv.patch()"
     direction = "fprop" if op == "conv2d" else "forward"
-    return Row(call.module, op, direction, problem, None, {"fastconv": reason})
+    return Row(call.module, op, direction, problem, None, {"fastconv": reason}, **facts)
 
 
-_EXPLAINERS: dict[Any, Callable[[_Call, bool], list[Row]]] = {
+_EXPLAINERS: dict[Any, Callable[[Call, bool], list[Row]]] = {
     _ops.conv2d: _explain_conv2d,
     _ops.conv2d_packed: _explain_conv2d_packed,
     _ops.max_pool2d: _explain_max_pool2d,

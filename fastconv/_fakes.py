@@ -148,7 +148,7 @@ def _conv2d_grad_bias(grad_output: Tensor) -> Tensor:
 
 
 @_ops.register_fake("max_pool2d")
-def _max_pool2d(
+def max_pool2d_without_data(
     input: Tensor,
     kernel_size: Any,
     stride: Any = (),
@@ -162,7 +162,7 @@ def _max_pool2d(
 
 
 @_ops.register_fake("max_pool2d_with_indices")
-def _max_pool2d_with_indices(
+def max_pool2d_with_indices_without_data(
     input: Tensor,
     kernel_size: Any,
     stride: Any = (),

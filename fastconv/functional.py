@@ -28,6 +28,7 @@ from fastconv._autograd_function import (
     only_shows_packed_weights,
 )
 from fastconv._autograd_max_pool2d import EagerMaxPool2dFunction
+from fastconv._distributed import are_dtensors, conv2d_of_dtensors, max_pool2d_of_dtensors
 from fastconv._packed import SMALLEST_KEPT, PackedWeights
 
 __all__ = ["conv2d", "max_pool2d", "max_pool2d_with_indices"]
@@ -206,6 +207,9 @@ def conv2d(
             return conv2d_eagerly(input, weight, bias, (*step, *pad, *spacing, groups))
         except _REFUSED:
             pass  # and again below, or taken by torch
+    if are_dtensors(input, weight, bias):
+        output = conv2d_of_dtensors(conv2d, input, weight, bias, stride, padding, dilation, groups)
+        return output
     if not (_is_ours(input) and _is_ours(weight) and (bias is None or _is_ours(bias))):
         output = _torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         return output
@@ -372,6 +376,9 @@ def max_pool2d(
             return _ops.max_pool2d_eager(input, *window)
         except _REFUSED:
             pass  # and again below, or taken by torch
+    if are_dtensors(input):
+        window = (kernel_size, stride, padding, dilation, ceil_mode)
+        return max_pool2d_of_dtensors(max_pool2d, input, *window)
     refused = not _is_ours(input)
     try:
         args = () if refused else _as_window(kernel_size, stride, padding, dilation, ceil_mode)
@@ -416,6 +423,10 @@ def max_pool2d_with_indices(
             return pooled
         except _REFUSED:
             pass  # and again below, or taken by torch
+    if are_dtensors(input):
+        window = (kernel_size, stride, padding, dilation, ceil_mode)
+        pooled = max_pool2d_of_dtensors(max_pool2d_with_indices, input, *window)
+        return pooled
     refused = not _is_ours(input)
     try:
         args = () if refused else _as_window(kernel_size, stride, padding, dilation, ceil_mode)

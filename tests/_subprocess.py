@@ -11,14 +11,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(
+    code: str, seconds: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run `code` with these environment variables; '' unsets one."""
     variables = {**os.environ, **environment}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=seconds,
         cwd=ROOT,
         env={name: value for name, value in variables.items() if value},
     )

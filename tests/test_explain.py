@@ -44,10 +44,85 @@ def test_a_layer_that_packs_its_weight_has_one_row() -> None:
 def test_text_is_a_table_of_the_rows() -> None:
     model = fastconv.convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2)))
     explanation = fastconv.explain(model, torch.randn(1, 3, 9, 9))
-    lines = str(explanation).splitlines()
+    table, total, reasons = str(explanation).split("\n\n")
     for row in explanation.rows:
-        (line,) = [line for line in lines if line.startswith(row.name)]
+        (line,) = [line for line in table.splitlines() if line.startswith(row.name)]
         assert row.algorithm in line
+    assert total.startswith(f"total: 2 layers, {4 * 27 + 4:,} parameters, 5.29 k multiply-adds")
+    for algorithm in fastconv.algorithms():
+        if algorithm.direction in ("fprop", "forward"):
+            chosen = algorithm.name in {row.algorithm for row in explanation.rows}
+            assert (algorithm.name in reasons) != chosen
+
+
+def test_counts_of_a_row() -> None:
+    layer = fastconv.nn.Conv2d(4, 6, (3, 2), stride=2, groups=2)
+    (row,) = fastconv.explain(layer, torch.randn(2, 4, 9, 8)).rows
+    assert row.output_size == (2, 6, 4, 4)
+    assert row.parameters == 6 * 2 * 3 * 2 + 6
+    assert row.multiply_adds == (2 * 6 * 4 * 4) * (2 * 3 * 2)
+    (pool,) = fastconv.explain(fastconv.nn.MaxPool2d(2), torch.randn(2, 4, 9, 8)).rows
+    assert (pool.output_size, pool.parameters, pool.multiply_adds) == ((2, 4, 4, 4), 0, 0)
+
+
+class Looking(nn.Module):
+    """Every way in which a receptive field comes about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, (7, 5), stride=2, padding=1)
+        self.pool = nn.MaxPool2d(3, 2)
+        self.average = nn.AvgPool2d(2)
+        self.dilated = nn.Conv2d(4, 4, 3, padding=2, dilation=2)
+        self.point = nn.Conv2d(4, 4, 1)
+        self.up = nn.Upsample(scale_factor=2)
+        self.last = nn.Conv2d(4, 4, 3, padding=1)
+        self.squeezed = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.average(self.pool(self.first(x)).relu_())
+        x = self.dilated(x) + self.point(x)
+        x = self.last(self.up(x))
+        return self.squeezed(nn.functional.adaptive_avg_pool2d(x, 1))
+
+
+@pytest.mark.parametrize("converted", [True, False])
+def test_receptive_fields(converted: bool) -> None:
+    model = fastconv.convert(Looking()) if converted else Looking()
+    rows = fastconv.explain(model, torch.randn(1, 3, 64, 64)).rows
+    assert {row.name: row.receptive_field for row in rows} == {
+        "first": (7, 5),
+        "pool": (11, 9),  # two more, 2 apart
+        "dilated": (47, 45),  # the average one more, 4 apart; then 2 * 2 more, 8 apart
+        "point": (15, 13),
+        "last": (55, 53),  # upsampling: 4 apart
+        "squeezed": (float("inf"), float("inf")),
+    }
+
+
+def test_receptive_field_is_what_gradients_reach() -> None:
+    model = fastconv.convert(
+        nn.Sequential(
+            nn.Conv2d(1, 2, 3, dilation=(1, 3)),
+            nn.MaxPool2d(2, (1, 2)),
+            nn.Conv2d(2, 2, (4, 3), stride=(2, 1)),
+            nn.Conv2d(2, 1, 2, groups=1),
+        )
+    )
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    # rising to the bottom right and to the top left: the maximum is in either corner of a window
+    ramp = torch.arange(40.0)[:, None] + torch.arange(40.0)
+    reached = torch.zeros(40, 40)
+    for sign in (1, -1):
+        x = (sign * ramp)[None, None].requires_grad_()
+        output = model(x)
+        output[0, 0, 3, 3].backward()
+        reached += x.grad[0, 0].abs()
+    row = fastconv.explain(model, torch.randn(1, 1, 40, 40)).rows[-1]
+    rows, columns = (reached.sum(axis).nonzero().flatten() for axis in (1, 0))
+    extent = (rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1)
+    assert row.receptive_field == extent
 
 
 def test_a_model_that_is_not_converted_is_torchs_own() -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 import torch.nn.functional as F
+from _fuzzing import examples
 from _problems import DTYPES, LAYOUTS, Conv, Pool, operands, small_integers
 from _reference import reference, run
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -68,7 +69,7 @@ def convs(draw: st.DrawFn) -> Conv:
     )
 
 
-@settings(max_examples=250)
+@examples(250)
 @given(conv=convs(), how=settings_of_a_call)
 @example(Conv("", (1, 3, 4, 4), 2, 3, 1, 0), Setting(torch.float32, *["contiguous"] * 3))
 def test_conv2d_is_exact(conv: Conv, how: Setting) -> None:
@@ -113,7 +114,7 @@ def drawn_values(pool: Pool, dtype: torch.dtype, distinct: int) -> Tensor:
     return x
 
 
-@settings(max_examples=250)
+@examples(250)
 @given(
     pool=pools(),
     dtype=st.sampled_from(DTYPES),

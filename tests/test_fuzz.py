@@ -1,0 +1,340 @@
+"""Every public and raw operator on problems that hypothesis draws, sound ones and spoilt ones.
+
+Against torch where torch can be asked, otherwise against the definition. A call that takes the
+process down takes the test run with it, so nothing here needs to look for that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from _fuzzing import examples
+from _problems import LAYOUTS, Conv, Pool, operands, pair, small_integers
+from _reference import reference, relative_error
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from test_random_problems import Setting, convs, drawn_values, pools, settings_of_a_call
+from torch import Tensor
+
+import fastconv
+
+ops = torch.ops.fastconv
+ALGORITHMS = {
+    direction: [a for a in fastconv.algorithms() if a.direction == direction]
+    for direction in ("fprop", "dgrad", "wgrad", "forward", "backward")
+}
+any_algorithm = st.fixed_dictionaries(
+    {
+        direction: st.one_of(st.none(), st.sampled_from(list_of_one))
+        for direction, list_of_one in ALGORITHMS.items()
+    }
+)
+
+
+def is_as_exact_as_promised(
+    result: Tensor, want: Tensor, algorithm: fastconv.Algorithm | None
+) -> bool:
+    """Bit for bit, but for what adds fractions (Winograd), which keeps to its stated error."""
+    if torch.equal(result, want.to(result.dtype)):
+        return True
+    fractions = algorithm is None or "winograd" in algorithm.name
+    return fractions and relative_error(result, want) <= (algorithm.error if algorithm else 2e-6)
+
+
+def raw_geometry(conv: Conv) -> tuple[list[int], list[int], list[int], int]:
+    """As the operators take it; padding by name has been turned into numbers by functional."""
+    assert not isinstance(conv.padding, str)
+    return list(pair(conv.stride)), list(pair(conv.padding)), list(pair(conv.dilation)), conv.groups
+
+
+def named(algorithm: fastconv.Algorithm | None) -> str:
+    return "" if algorithm is None else algorithm.name
+
+
+def computed(algorithm: fastconv.Algorithm | None, operator: Any, *args: Any) -> Any:
+    """The operator's result, or None where that algorithm cannot do the problem and says so."""
+    try:
+        return operator(*args, named(algorithm))
+    except RuntimeError as error:
+        if algorithm is None or algorithm.name not in str(error):
+            raise
+        return None
+
+
+@pytest.mark.kernels
+@examples(150)
+@given(conv=convs(), how=settings_of_a_call, by=any_algorithm, flag=st.booleans())
+def test_raw_convolutions(conv: Conv, how: Setting, by: Any, flag: bool) -> None:
+    assume(not isinstance(conv.padding, str))
+    x = operands(conv, small_integers).to(how.dtype)
+    input, weight = LAYOUTS[how.input](x.input), LAYOUTS[how.weight](x.weight)
+    gradient = LAYOUTS[how.grad_output](x.grad_output)
+    geometry = raw_geometry(conv)
+    want = reference(replace(x, input=input, weight=weight, grad_output=gradient))
+    results = {
+        "output": ("fprop", ops.conv2d, (input, weight, x.bias, *geometry)),
+        "grad_input": (
+            "dgrad",
+            ops.conv2d_grad_input,
+            (gradient, weight, list(conv.input), *geometry, flag),
+        ),
+        "grad_weight": (
+            "wgrad",
+            ops.conv2d_grad_weight,
+            (gradient, input, list(conv.weight), *geometry, flag),
+        ),
+    }
+    for name, (direction, operator, args) in results.items():
+        result = computed(by[direction], operator, *args)
+        if result is not None:
+            assert result.dtype == how.dtype
+            assert is_as_exact_as_promised(result, getattr(want, name), by[direction]), name
+    if want.grad_bias is not None:
+        assert torch.equal(ops.conv2d_grad_bias(gradient), want.grad_bias.to(how.dtype))
+
+
+@pytest.mark.kernels
+@examples(100)
+@given(conv=convs(), how=settings_of_a_call, needs=st.tuples(*[st.booleans()] * 3))
+def test_operators_of_plain_integers(
+    conv: Conv, how: Setting, needs: tuple[bool, bool, bool]
+) -> None:
+    assume(not isinstance(conv.padding, str))
+    x = operands(conv, small_integers).to(how.dtype)
+    input, weight = LAYOUTS[how.input](x.input), LAYOUTS[how.weight](x.weight)
+    gradient = LAYOUTS[how.grad_output](x.grad_output)
+    stride, padding, dilation, groups = raw_geometry(conv)
+    numbers = (*stride, *padding, *dilation, groups)
+    want = reference(replace(x, input=input, weight=weight, grad_output=gradient))
+    output = ops._conv2d(input, weight, x.bias, *numbers)
+    assert is_as_exact_as_promised(output, want.output, None)
+    gradients = ops._conv2d_backward(gradient, input, weight, *numbers, *needs)
+    wanted = (want.grad_input, want.grad_weight, gradient.double().sum(dim=(-2, -1)))
+    if len(conv.input) == 4:
+        wanted = (*wanted[:2], wanted[2].sum(0))
+    for needed, result, exact in zip(needs, gradients, wanted, strict=True):
+        assert (result is not None) == needed
+        assert result is None or is_as_exact_as_promised(result, exact, None)
+
+
+@pytest.mark.kernels
+@examples(100)
+@given(conv=convs(), how=settings_of_a_call)
+def test_packed_convolutions(conv: Conv, how: Setting) -> None:
+    assume(not isinstance(conv.padding, str) and len(conv.input) == 4)
+    x = operands(conv, small_integers).to(how.dtype)
+    input, weight = LAYOUTS[how.input](x.input), LAYOUTS[how.weight](x.weight)
+    geometry = raw_geometry(conv)
+    lies = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
+    mark = ops.weight_fingerprint(x.weight)
+    try:
+        packed = ops.conv2d_pack_weight(weight, list(conv.input), *geometry, lies)
+    except RuntimeError as error:
+        assert str(error).strip()  # noqa: PT017  what the chosen algorithm does not pack, it says
+        return
+    if packed.numel() == 0:
+        return  # the chosen algorithm takes the weight as it is
+    name = ops.conv2d_packed_algorithm(packed)
+    algorithm = next(a for a in fastconv.algorithms() if a.name == name)
+    want = reference(replace(x, input=input, weight=weight)).output
+    numbers = (*geometry[0], *geometry[1], *geometry[2], geometry[3])
+    for output in (
+        ops.conv2d_packed(input, weight, x.bias, packed, *geometry),
+        ops._conv2d_packed(input, weight, x.bias, packed, *numbers),
+    ):
+        assert is_as_exact_as_promised(output, want, algorithm)
+    assert ops.weight_fingerprint(x.weight.clone()) == mark
+
+
+def scattered(gradient: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
+    """The gradient of a pooling by its definition: each element added where its index points."""
+    plane = size[-2] * size[-1]
+    flat = torch.zeros(*size[:-2], plane, dtype=torch.float64)
+    flat.scatter_add_(-1, indices.flatten(-2), gradient.double().flatten(-2))
+    return flat.view(size)
+
+
+@pytest.mark.kernels
+@examples(150)
+@given(
+    pool=pools(),
+    how=settings_of_a_call,
+    by=any_algorithm,
+    distinct=st.sampled_from([1, 3, 200]),
+    flag=st.booleans(),
+    wild=st.booleans(),
+)
+def test_raw_poolings(
+    pool: Pool, how: Setting, by: Any, distinct: int, flag: bool, wild: bool
+) -> None:
+    x = LAYOUTS[how.input](drawn_values(pool, how.dtype, distinct))
+    stride = [] if pool.stride is None else list(pair(pool.stride))
+    window = (list(pair(pool.kernel_size)), stride, list(pair(pool.padding)),
+              list(pair(pool.dilation)), pool.ceil_mode)  # fmt: skip
+    want, want_indices = F.max_pool2d(x, **pool.kwargs, return_indices=True)
+    values = computed(by["forward"], ops.max_pool2d, x, *window)
+    if values is not None:
+        torch.testing.assert_close(values, want, rtol=0, atol=0, equal_nan=True)
+    both = computed(by["forward"], ops.max_pool2d_with_indices, x, *window)
+    if both is not None:
+        assert torch.equal(both[1], want_indices)
+    numbers = (*window[0], *(stride or window[0]), *window[2], *window[3], pool.ceil_mode)
+    values, indices = ops._max_pool2d_with_indices(x, *numbers)
+    torch.testing.assert_close(values, want, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(indices, want_indices)
+    gradient = LAYOUTS[how.grad_output](torch.randint(-3, 4, want.shape).to(how.dtype))
+    if wild:  # any cell of the plane, whatever the window
+        indices = torch.randint(0, x.shape[-2] * x.shape[-1], want.shape)
+    exact = scattered(gradient, indices, pool.input).to(how.dtype)
+    grad = computed(
+        by["backward"], ops.max_pool2d_backward, gradient, indices, list(pool.input), flag
+    )
+    assert grad is None or torch.equal(grad, exact)
+    if not wild:
+        arguments = (gradient, indices, *x.shape[-2:], flag, *numbers)
+        grad = computed(by["backward"], ops._max_pool2d_backward, *arguments)
+        assert grad is None or torch.equal(grad, exact)
+
+
+# Beyond what can be allocated, so that a size that is believed fails at once.
+FAR = (2**40, 2**62, 2**63 - 1, -(2**63))
+spoilt_numbers = st.one_of(st.sampled_from([-2, -1, 0, 4, 7]), st.sampled_from(FAR))
+spoilt_sizes = st.lists(st.integers(0, 5), min_size=1, max_size=5)
+
+
+@dataclass
+class Call:
+    """Arguments of a convolution or pooling that need not fit."""
+
+    sizes: dict[str, tuple[int, ...] | None]
+    dtypes: dict[str, torch.dtype]
+    numbers: dict[str, Any]
+
+    def tensors(self) -> list[Tensor | None]:
+        return [
+            None if size is None else small_integers(size, torch.Generator()).to(self.dtypes[name])
+            for name, size in self.sizes.items()
+        ]
+
+    def is_far(self) -> bool:
+        leaves = torch.utils._pytree.tree_leaves(self.numbers)
+        return any(isinstance(n, int) and abs(n) >= 2**31 for n in leaves)
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, sound: Call) -> Call:
+    """One to three arguments replaced."""
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from(["size", "dimension", "dtype", "number", "part", "length"]))
+        tensors = [name for name, size in sound.sizes.items() if size is not None]
+        name = draw(st.sampled_from(tensors))
+        size = sound.sizes[name]
+        number = draw(st.sampled_from(list(sound.numbers)))
+        value = sound.numbers[number]
+        if kind == "size":
+            sound.sizes[name] = tuple(draw(spoilt_sizes))
+        elif kind == "dimension" and size:
+            at = draw(st.integers(0, len(size) - 1))
+            sound.sizes[name] = (*size[:at], draw(st.integers(0, 6)), *size[at + 1 :])
+        elif kind == "dtype":
+            sound.dtypes[name] = draw(st.sampled_from([torch.float32, torch.float64, torch.half]))
+        elif kind == "number":
+            sound.numbers[number] = draw(spoilt_numbers)
+        elif kind == "part" and isinstance(value, tuple) and value:
+            sound.numbers[number] = draw(st.permutations([value[0], draw(spoilt_numbers)]))
+        elif kind == "length" and isinstance(value, tuple):
+            sound.numbers[number] = (*value, 1, 1, 1)[: draw(st.integers(0, 4))]
+    return sound
+
+
+@st.composite
+def spoilt_convs(draw: st.DrawFn) -> Call:
+    conv = draw(convs())
+    assume(conv.multiplications < 2**22)
+    names = ("input", "weight", "bias")
+    sizes = (conv.input, conv.weight, (conv.out_channels,) if conv.bias else None)
+    return draw(
+        spoilt(
+            Call(
+                dict(zip(names, sizes, strict=True)),
+                dict.fromkeys(names, torch.float32),
+                dict(conv.kwargs),
+            )
+        )
+    )
+
+
+def outcome(function: Any, tensors: list[Any], numbers: dict[str, Any]) -> Any:
+    """The result, or the error: any other than these would be no validator's."""
+    try:
+        return function(*tensors, **numbers)
+    except (RuntimeError, ValueError, TypeError) as error:
+        assert str(error).strip()  # noqa: PT017
+        return error
+
+
+@examples(300)
+@given(call=spoilt_convs())
+def test_a_spoilt_convolution_is_refused_where_torch_refuses(call: Call) -> None:
+    tensors = call.tensors()
+    ours = outcome(fastconv.conv2d, tensors, call.numbers)
+    if call.is_far():
+        return  # torch is wrong about some of these (design): that ours came back is all
+    given_dtypes = {t.dtype for t in tensors if t is not None}
+    # torch asks nothing more of an empty batch under padding='same'
+    assume(len(given_dtypes) == 1 or 0 not in tensors[0].shape)
+    theirs = outcome(F.conv2d, tensors, call.numbers)
+    assert isinstance(ours, Exception) == isinstance(theirs, Exception), (ours, theirs)
+    if isinstance(theirs, Tensor):
+        torch.testing.assert_close(ours, theirs)
+
+
+@st.composite
+def spoilt_pools(draw: st.DrawFn) -> Call:
+    pool = draw(pools())
+    return draw(spoilt(Call({"input": pool.input}, {"input": torch.float32}, dict(pool.kwargs))))
+
+
+@examples(300)
+@given(call=spoilt_pools())
+def test_a_spoilt_pooling_is_refused_where_torch_refuses(call: Call) -> None:
+    tensors = call.tensors()
+    ours = outcome(fastconv.max_pool2d, tensors, call.numbers)
+    if call.is_far():
+        return
+    theirs = outcome(F.max_pool2d, tensors, call.numbers)
+    assert isinstance(ours, Exception) == isinstance(theirs, Exception), (ours, theirs)
+    if isinstance(theirs, Tensor):
+        assert torch.equal(ours, theirs)
+
+
+def as_list(value: Any) -> list[int]:
+    return [value] if isinstance(value, int) else list(value)
+
+
+@examples(300)
+@given(call=spoilt_convs(), gradient=spoilt_sizes, size=st.lists(spoilt_numbers, max_size=5))
+def test_raw_operators_survive_anything(call: Call, gradient: list[int], size: list[int]) -> None:
+    """A result or an error, from sizes that were never a forward's."""
+    numbers = {
+        name: as_list(value) if name != "groups" else value
+        for name, value in call.numbers.items()
+        if not isinstance(value, str)
+    }
+    input, weight, bias = call.tensors()
+    grad = torch.zeros(gradient)
+    outcome(ops.conv2d, [input, weight, bias], numbers)
+    for sizes in (size, list(call.sizes["input"] or ()), list(call.sizes["weight"] or ())):
+        outcome(ops.conv2d_grad_input, [grad, weight, sizes], numbers)
+        outcome(ops.conv2d_grad_weight, [grad, input, sizes], numbers)
+        outcome(ops.conv2d_pack_weight, [weight, sizes], numbers)
+        indices = torch.randint(-2, 40, gradient)
+        outcome(ops.max_pool2d_backward, [grad, indices, sizes], {})
+    outcome(ops.conv2d_grad_bias, [grad], {})
+    outcome(ops.weight_fingerprint, [weight], {})
+    outcome(ops.conv2d_packed, [input, weight, bias, grad.to(torch.uint8)], numbers)
+    outcome(ops.conv2d_packed_algorithm, [grad.to(torch.uint8)], {})
