@@ -19,7 +19,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
-using cudaStream_t = void*;
+using cudaStream_t = struct CUstream_st*;
 
 namespace cuda_emulation {
 
