@@ -1,6 +1,6 @@
 """Builds fastconv._C (operators, CPU kernels, the pybind11 face) and, where there is a GPU or
-FORCE_CUDA=1 asks for it, fastconv._cuda (the same operators on CUDA kernels), both on LibTorch's
-stable ABI.
+FORCE_CUDA=1 asks for it, fastconv._cuda (the same operators on CUDA kernels, with a face of its
+own), both on LibTorch's stable ABI.
 
 Needs torch, pybind11, ninja and setuptools already installed: `pip install --no-build-isolation .`
 MAX_JOBS caps the parallel compiles, as for every torch extension. For CUDA, CUDA_HOME says where
@@ -36,8 +36,9 @@ SHARED_SOURCES = [
 
 
 def cpu_sources() -> list[str]:
-    """Every C++ file under csrc, relative to setup.py as setuptools wants it."""
-    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.cpp"))
+    """Every C++ file under csrc but CUDA's, relative to setup.py as setuptools wants it."""
+    paths = [path.relative_to(ROOT) for path in (ROOT / "csrc").rglob("*.cpp")]
+    return sorted(str(path) for path in paths if "cuda" not in path.parts)
 
 
 COMPILER_FLAGS = [
@@ -89,8 +90,9 @@ def wants_cuda() -> bool:
 
 
 def cuda_sources() -> list[str]:
-    kernels = (ROOT / "csrc" / "cuda").rglob("*.cu")
-    return SHARED_SOURCES + sorted(str(path.relative_to(ROOT)) for path in kernels)
+    paths = (ROOT / "csrc" / "cuda").rglob("*.c*")
+    ours = [path.relative_to(ROOT) for path in paths if path.suffix in (".cpp", ".cu")]
+    return SHARED_SOURCES + sorted(map(str, ours))
 
 
 def cuda_extension() -> Extension:
@@ -102,7 +104,7 @@ def cuda_extension() -> Extension:
     extension = CUDAExtension(
         "fastconv._cuda",
         cuda_sources(),
-        include_dirs=[str(ROOT / "csrc")],
+        include_dirs=[str(ROOT / "csrc"), pybind11.get_include()],
         extra_compile_args={
             "cxx": COMPILER_FLAGS,
             "nvcc": [

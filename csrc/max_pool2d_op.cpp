@@ -100,8 +100,18 @@ std::tuple<Tensor, Tensor> max_pool2d_with_indices(const Tensor& input,
 
 Tensor max_pool2d_backward(const Tensor& grad_output, const Tensor& indices,
                            const std::vector<int64_t>& input_size, bool channels_last,
-                           const Text& algorithm) {
-  return backward(grad_output, indices, input_size, channels_last, nullptr, algorithm);
+                           const Text& algorithm, const std::vector<int64_t>& window) {
+  if (window.empty()) {
+    return backward(grad_output, indices, input_size, channels_last, nullptr, algorithm);
+  }
+  require(window.size() == 9,
+          "max_pool2d_backward: expected window to be empty or the two extents of kernel_size, "
+          "stride, padding and dilation and ceil_mode, but got ",
+          Sizes(window));
+  const Sizes numbers(window);
+  const Pool2dParams params{numbers.subspan(0, 2), numbers.subspan(2, 2), numbers.subspan(4, 2),
+                            numbers.subspan(6, 2), window[8] != 0};
+  return backward(grad_output, indices, input_size, channels_last, &params, algorithm);
 }
 
 Tensor max_pool2d_eager(const Tensor& input, int64_t kernel_h, int64_t kernel_w, int64_t stride_h,

@@ -26,9 +26,8 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
       "-> (Tensor, Tensor)");
   m.def(
       "max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] input_size, "
-      "bool channels_last=False, str algorithm=\"\") -> Tensor");
-  // Of the CPU alone, and below autograd: functional.py calls these where nothing but the kernel is
-  // left to reach.
+      "bool channels_last=False, str algorithm=\"\", SymInt[] window=[]) -> Tensor");
+  // Below autograd: functional.py calls these where nothing but the kernel is left to reach.
   m.def(
       "_conv2d(Tensor input, Tensor weight, Tensor? bias, int stride_h, int stride_w, int pad_h, "
       "int pad_w, int dilation_h, int dilation_w, int groups) -> Tensor");

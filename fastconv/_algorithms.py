@@ -8,6 +8,7 @@ from types import TracebackType
 
 import torch
 
+from fastconv import _cuda_loader
 from fastconv._ops import _C
 
 __all__ = ["Algorithm", "algorithms", "use_algorithm"]
@@ -24,12 +25,15 @@ class Algorithm:
     direction: str
     """conv2d: ``fprop``, ``dgrad``, ``wgrad``; max_pool2d: ``forward``, ``backward``."""
     isa: str
-    """The least instruction set it needs: ``scalar``, ``avx2``, ``avx512`` or ``amx``."""
+    """The least instruction set it needs: ``scalar``, ``avx2``, ``avx512`` or ``amx``; on a GPU its
+    compute capability, as ``sm_80``."""
     dtypes: tuple[torch.dtype, ...]
     error: float
     """Stated bound of ||out - ref|| / ||ref|| in float32; 0 where the result is exact."""
     note: str
     """The method and its workspace, in a sentence."""
+    device: str = "cpu"
+    """Where it runs: ``cpu`` or ``cuda``."""
 
 
 _ALGORITHMS = tuple(
@@ -41,14 +45,20 @@ _ALGORITHMS = tuple(
         dtypes=tuple(getattr(torch, dtype) for dtype in fact["dtypes"]),
         error=fact["error"],
         note=fact["note"],
+        device=device,
     )
-    for fact in _C.algorithms()
+    for device, library in (("cpu", _C), ("cuda", _cuda_loader.library))
+    if library is not None
+    for fact in library.algorithms()
 )
-_JOBS = {algorithm.name: (algorithm.op, algorithm.direction) for algorithm in _ALGORITHMS}
+_JOBS = {a.name: (a.device, a.op, a.direction) for a in _ALGORITHMS}
 
 
 def algorithms() -> tuple[Algorithm, ...]:
-    """Every algorithm, in the order in which the dispatcher asks them (best first)."""
+    """Every algorithm, in the order in which the dispatcher asks them (best first).
+
+    Those of CUDA come after the CPU's, where their library is loaded.
+    """
     return _ALGORITHMS
 
 
@@ -77,9 +87,9 @@ def _with_name(names: str, name: str) -> str:
 class use_algorithm:
     """Context manager: within it, this thread computes one operator direction by that algorithm.
 
-    It governs only the operator and direction that the algorithm implements, so that several can be
-    in force at once; of two for the same direction the inner one wins. A forward pass hands what is
-    in force to its backward pass, wherever that runs.
+    It governs only the device, operator and direction that the algorithm implements, so that
+    several can be in force at once; of two for the same direction the inner one wins. A forward
+    pass hands what is in force to its backward pass, wherever that runs.
 
     Args:
         name: the :attr:`Algorithm.name` of one of :func:`algorithms`.

@@ -19,16 +19,21 @@ def _cast(tensor: Tensor, device_type: str, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if eligible else tensor
 
 
-@_ops.register_kernel("conv2d", "AutocastCPU")
-def _conv2d_autocast_cpu(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any
-) -> Any:
-    dtype = torch.get_autocast_dtype("cpu")
-    key_set = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
-    with torch._C._ExcludeDispatchKeyGuard(key_set):
-        return _ops.conv2d(
-            _cast(input, "cpu", dtype),
-            _cast(weight, "cpu", dtype),
-            None if bias is None else _cast(bias, "cpu", dtype),
-            *rest,
-        )
+def _register(device_type: str, key: str) -> None:
+    @_ops.register_kernel("conv2d", key)
+    def _conv2d_autocast(
+        input: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any
+    ) -> Any:
+        dtype = torch.get_autocast_dtype(device_type)
+        key_set = torch._C.DispatchKeySet(torch._C.DispatchKey.__members__[key])
+        with torch._C._ExcludeDispatchKeyGuard(key_set):
+            return _ops.conv2d(
+                _cast(input, device_type, dtype),
+                _cast(weight, device_type, dtype),
+                None if bias is None else _cast(bias, device_type, dtype),
+                *rest,
+            )
+
+
+_register("cpu", "AutocastCPU")
+_register("cuda", "AutocastCUDA")

@@ -42,7 +42,7 @@ def pair(values: Any) -> tuple[int, int]:
 def grad_of_input(
     ctx: Any, grad_values: Tensor, window: tuple[Any, ...], algorithm: str = ""
 ) -> Tensor:
-    """By the operator that is told the window, where nothing but the kernel is left to reach."""
+    """By the operator that takes plain integers, where nothing but the kernel is left to reach."""
     (indices,) = ctx.saved_tensors
     size, channels_last = ctx.input_size, ctx.channels_last
     grad_input: Tensor
@@ -53,7 +53,12 @@ def grad_of_input(
     else:
         with calls_in_backward():
             grad_input = _ops.max_pool2d_backward(
-                grad_values, indices, size, channels_last, algorithm
+                grad_values,
+                indices,
+                size,
+                channels_last,
+                algorithm,
+                [*window[:-1], int(window[-1])],
             )
     return grad_input
 
@@ -142,14 +147,15 @@ class MaxPool2dBackwardFunction(OperatorFunction):
         input_size: Any,
         channels_last: bool,
         algorithm: str,
+        window: Any,
     ) -> Tensor:
         with below_autograd():
             grad_input: Tensor = _ops.max_pool2d_backward(
-                grad_output, indices, input_size, channels_last, algorithm
+                grad_output, indices, input_size, channels_last, algorithm, window
             )
         ctx.save_for_backward(indices)
         ctx.save_for_forward(indices)
-        ctx.rest = (input_size, channels_last, algorithm)
+        ctx.rest = (input_size, channels_last, algorithm, window)
         ctx.set_materialize_grads(False)
         return grad_input
 
@@ -157,7 +163,7 @@ class MaxPool2dBackwardFunction(OperatorFunction):
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Any, ...]:
         (indices,) = ctx.saved_tensors
         for_grad_output = None if cotangent is None else gather_planes(cotangent, indices)
-        return for_grad_output, None, None, None, None
+        return for_grad_output, None, None, None, None, None
 
     @staticmethod
     @tangent_rule
@@ -210,8 +216,9 @@ def _max_pool2d_backward_autograd(
     input_size: Any,
     channels_last: bool = False,
     algorithm: str = "",
+    window: Any = (),
 ) -> Any:
-    args = (grad_output, indices, input_size, channels_last, algorithm)
+    args = (grad_output, indices, input_size, channels_last, algorithm, window)
     if needs_autograd(grad_output):
         return MaxPool2dBackwardFunction.record(*args)
     with below_autograd():

@@ -1,29 +1,61 @@
 """Loads the CUDA kernels of ``torch.ops.fastconv`` where they were built and torch has CUDA.
 
 The library asks nothing of a machine without a GPU: it is left alone there, so that a wheel that
-carries it works with a CPU-only torch.
+carries it works with a CPU-only torch. Where it is not loaded, the operators say so of CUDA
+tensors.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+from typing import Any, NoReturn
 
 import torch
 
-from fastconv import _ops  # noqa: F401  the schemas that the library adds kernels to
+from fastconv import _ops
 
-__all__ = ["loaded", "state"]
+__all__ = ["NOT_BUILT", "library", "loaded", "state"]
+
+_OPERATORS = (
+    "conv2d",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "conv2d_grad_bias",
+    "max_pool2d",
+    "max_pool2d_with_indices",
+    "max_pool2d_backward",
+    "_conv2d",
+    "_conv2d_backward",
+    "_max_pool2d",
+    "_max_pool2d_with_indices",
+    "_max_pool2d_backward",
+)
+
+NOT_BUILT = (
+    "fastconv was built without its CUDA kernels: rebuild it where nvcc is, with "
+    "`FORCE_CUDA=1 pip install --no-build-isolation .` in its repository."
+)
 
 
-def _load() -> bool:
+def _load() -> Any:
     if torch.version.cuda is None or importlib.util.find_spec("fastconv._cuda") is None:
-        return False
-    importlib.import_module("fastconv._cuda")
-    return True
+        return None
+    return importlib.import_module("fastconv._cuda")
 
 
-loaded: bool = _load()
+def _not_built(*_: Any, **__: Any) -> NoReturn:
+    raise RuntimeError(NOT_BUILT)
+
+
+library: Any = _load()
+"""What the library says of its algorithms, or None."""
+
+loaded: bool = library is not None
+
+if not loaded:
+    for _name in _OPERATORS:
+        _ops.register_kernel(_name, "CUDA")(_not_built)
 
 
 def state() -> str:

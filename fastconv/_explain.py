@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastconv import _ops
+from fastconv import _cuda_loader, _ops
 from fastconv._explain_text import describe
 from fastconv._layout import conv2d_is_channels_last
 from fastconv._ops import _C
@@ -148,6 +148,29 @@ def _row(
     )
 
 
+def _library(tensor: Tensor) -> Any:
+    """What knows the algorithms of a tensor's device."""
+    if tensor.is_cuda:
+        if _cuda_loader.library is None:
+            raise RuntimeError(_cuda_loader.NOT_BUILT)
+        return _cuda_loader.library
+    return _C
+
+
+def _resource(tensor: Tensor) -> dict[str, Any]:
+    """What beside the problem decides on a device."""
+    if not tensor.is_cuda:
+        return {"threads": torch.get_num_threads()}
+    facts = torch.cuda.get_device_properties(tensor.device)
+    return {"device": (10 * facts.major + facts.minor, facts.multi_processor_count)}
+
+
+def _precision(tensor: Tensor) -> str:
+    backend = "cudnn" if tensor.is_cuda else "mkldnn"
+    setting: str = torch._C._get_fp32_precision_getter(backend, "conv")
+    return setting if tensor.dtype is torch.float32 else "none"
+
+
 def _explain_conv2d(call: Call, backward: bool) -> list[Row]:
     return _conv2d_rows(call, backward, *_with_defaults(call))
 
@@ -184,7 +207,7 @@ def _conv2d_rows(
     facts = _facts(call, weight, bias)
     rows = []
     for direction in ("fprop", "dgrad", "wgrad") if backward else ("fprop",):
-        explanation = _C.explain_conv2d(
+        explanation = _library(input).explain_conv2d(
             direction=direction,
             dtype=_KERNEL_DTYPES[input.dtype],
             input_size=input.shape,
@@ -194,9 +217,9 @@ def _conv2d_rows(
             output_stride=_strides4(call.result),
             **details,
             groups=groups,
-            threads=torch.get_num_threads(),
+            **_resource(input),
             requested=requested,
-            precision=torch._C._get_fp32_precision_getter("mkldnn", "conv"),
+            precision=_precision(input),
             weight_is_packed=packed_bytes > 0 and direction == "fprop",
         )
         kept = packed_bytes if direction == "fprop" else 0
@@ -212,7 +235,7 @@ def _explain_max_pool2d(call: Call, backward: bool) -> list[Row]:
     problem += f" {_KERNEL_DTYPES[input.dtype]}"
     rows = []
     for direction in ("forward", "backward") if backward else ("forward",):
-        explanation = _C.explain_max_pool2d(
+        explanation = _library(input).explain_max_pool2d(
             direction=direction,
             dtype=_KERNEL_DTYPES[input.dtype],
             input_size=input.shape,
@@ -223,7 +246,7 @@ def _explain_max_pool2d(call: Call, backward: bool) -> list[Row]:
             padding=padding,
             dilation=dilation,
             ceil_mode=ceil_mode,
-            threads=torch.get_num_threads(),
+            **_resource(input),
             requested=requested,
         )
         rows.append(_row(call, "max_pool2d", direction, problem, explanation, _facts(call)))
@@ -247,7 +270,7 @@ def _explain_torch_pooling(call: Call, backward: bool) -> list[Row]:
 def _torch_row(call: Call, op: str, problem: str, input: Tensor, facts: dict[str, Any]) -> Row:
     if input.dtype not in _KERNEL_DTYPES:
         reason = f"has no kernel for {input.dtype}"
-    elif not input.is_cpu:
+    elif not (input.is_cpu or input.is_cuda):
         reason = f"has no kernel for {input.device.type}"
     else:
         reason = "was not called: fastconv.convert the module, or call it in fastconv.patch()"

@@ -186,6 +186,7 @@ def _max_pool2d_backward(
     input_size: Any,
     channels_last: bool = False,
     algorithm: str = "",
+    window: Any = (),
 ) -> Tensor:
     _require_same_device(grad_output, indices)
     check(

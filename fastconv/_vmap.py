@@ -281,6 +281,7 @@ def _max_pool2d_backward(
     input_size: Any,
     channels_last: bool = False,
     algorithm: str = "",
+    window: Any = (),
 ) -> Batched:
     grad_dim, indices_dim = in_dims[:2]
     examples = info.batch_size
@@ -295,5 +296,6 @@ def _max_pool2d_backward(
         _batched_size(input_size, examples),
         channels_last,
         algorithm,
+        window,
     )
     return _batch_split(grad_input, grad_output), 0

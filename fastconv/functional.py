@@ -1,8 +1,8 @@
 """conv2d and max_pool2d with the signatures of :mod:`torch.nn.functional`.
 
-What fastconv has no kernel for (integer and complex tensors, other devices, sparse, nested and
-quantized ones) goes to torch's own function, and so does an argument that is not what it should be:
-torch then refuses it in its own words, before anything is computed.
+What fastconv has no kernel for (integer and complex tensors, devices other than CPUs and CUDA GPUs,
+sparse, nested and quantized ones) goes to torch's own function, and so does an argument that is not
+what it should be: torch then refuses it in its own words, before anything is computed.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ __all__ = ["conv2d", "max_pool2d", "max_pool2d_with_indices"]
 
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
+# A torch for ROCm calls its tensors CUDA's.
+_HAS_KERNELS_FOR_GPU = torch.version.hip is None
+
 # Untyped: what a caller passes is for torch itself to judge.
 _torch: Any = torch.nn.functional
 
@@ -47,7 +50,7 @@ def _is_ours(tensor: Any) -> bool:
     return (
         isinstance(tensor, Tensor)
         and tensor.dtype in _DTYPES
-        and (tensor.is_cpu or tensor.is_meta)
+        and (tensor.is_cpu or (tensor.is_cuda and _HAS_KERNELS_FOR_GPU) or tensor.is_meta)
         and tensor.layout is torch.strided
         and not tensor.is_nested
     )

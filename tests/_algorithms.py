@@ -49,7 +49,7 @@ def usable_algorithms(op: str, direction: str | None = None) -> list[fastconv.Al
     return [
         a
         for a in fastconv.algorithms()
-        if a.op == op and direction in (None, a.direction) and is_usable(a)
+        if a.device == "cpu" and a.op == op and direction in (None, a.direction) and is_usable(a)
     ]
 
 

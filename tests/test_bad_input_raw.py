@@ -191,6 +191,9 @@ LIES: dict[str, Callable[[], Any]] = {
     "pool: plane too small for the indices": pool_backward(
         index=indices(1, 4, 3, 3, value=4), size=(1, 4, 2, 2)
     ),
+    "pool: window of eight numbers": pool_backward(window=[2, 2, 2, 2, 0, 0, 1, 1]),
+    "pool: window of another forward": pool_backward(window=[3, 3, 1, 1, 0, 0, 1, 1, 0]),
+    "pool: window of stride 0": pool_backward(window=[2, 2, 0, 0, 0, 0, 1, 1, 0]),
     "pool with window: index beyond the plane": pool_backward_of_window(at_4=36),
     "pool with window: index negative": pool_backward_of_window(at_4=-1),
     "pool with window: index beyond 32 bits": pool_backward_of_window(at_4=2**32 + 16),

@@ -44,7 +44,7 @@ def test_algorithm_beyond_the_cap_says_what_it_needs() -> None:
         """
         import torch, fastconv
         for a in fastconv.algorithms():
-            if a.isa != "scalar":
+            if a.device == "cpu" and a.isa != "scalar":
                 x = torch.ones(1, 1, 3, 3, dtype=a.dtypes[0], requires_grad=True)
                 try:
                     with fastconv.use_algorithm(a.name):

@@ -73,6 +73,13 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "max_pool2d_backward": (
         ops.max_pool2d_backward, (randn(2, 3, 3, 3, grad=True), pooled_indices(), [2, 3, 6, 6]),
     ),
+    "max_pool2d_backward of a known window": (
+        ops.max_pool2d_backward,
+        (
+            randn(2, 3, 3, 3, grad=True), pooled_indices(), [2, 3, 6, 6], False, "",
+            [2, 2, 2, 2, 0, 0, 1, 1, 0],
+        ),
+    ),
 }  # fmt: skip
 
 

@@ -7,12 +7,16 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "algorithm_list.h"
-#include "cuda/device.h"
 #include "problem.h"
 
+struct CUstream_st;
+
 namespace fastconv::cuda {
+
+using Stream = CUstream_st*;  // cudaStream_t, for those who include nothing of CUDA
 
 // The device that a launch will run on.
 struct Device {
@@ -23,7 +27,7 @@ struct Device {
 // Where the launches of one call go.
 struct Queue {
   Device device;
-  cudaStream_t stream;
+  Stream stream;
 };
 
 struct AlgorithmInfo {
@@ -48,6 +52,21 @@ struct Algorithm : AlgorithmInfo {
   void (*run)(const Problem&, const Tensors&, std::byte* workspace, const Queue&);
 };
 
+template <class Algorithm>
+std::string reason_against(const Algorithm& algorithm, const typename Algorithm::Problem& problem,
+                           const typename Algorithm::Tensors& tensors, const Device& device) {
+  if (algorithm.compute_capability > device.compute_capability) {
+    return "needs a GPU of compute capability " +
+           std::to_string(algorithm.compute_capability / 10) + "." +
+           std::to_string(algorithm.compute_capability % 10);
+  }
+  if ((algorithm.dtypes & only(problem.dtype)) == 0) {
+    return std::string("has no kernel for ") + name_of(problem.dtype);
+  }
+  const char* reason = algorithm.reject(problem, tensors);
+  return reason == nullptr ? std::string() : std::string(reason);
+}
+
 // The entry of `list` that will do `problem` on `device`; see select_algorithm().
 template <class Algorithm>
 const Algorithm& select(std::span<const Algorithm* const> list,
@@ -64,16 +83,7 @@ const Algorithm& select(std::span<const Algorithm* const> list,
              algorithm.reject(problem, tensors) == nullptr;
     }
     std::string reason_against(const Algorithm& algorithm) const {
-      if (algorithm.compute_capability > device.compute_capability) {
-        return "needs a GPU of compute capability " +
-               std::to_string(algorithm.compute_capability / 10) + "." +
-               std::to_string(algorithm.compute_capability % 10);
-      }
-      if ((algorithm.dtypes & only(problem.dtype)) == 0) {
-        return std::string("has no kernel for ") + name_of(problem.dtype);
-      }
-      const char* reason = algorithm.reject(problem, tensors);
-      return reason == nullptr ? std::string() : std::string(reason);
+      return cuda::reason_against(algorithm, problem, tensors, device);
     }
     double seconds(const Algorithm&) const { return kNoEstimate; }
   };
@@ -84,6 +94,10 @@ using Conv2dAlgorithm = Algorithm<Conv2dProblem, Conv2dTensors>;
 using Conv2dList = std::span<const Conv2dAlgorithm* const>;
 using MaxPool2dAlgorithm = Algorithm<Pool2dProblem, MaxPool2dTensors>;
 using MaxPool2dList = std::span<const MaxPool2dAlgorithm* const>;
+
+// The tensors that the algorithms of a list work on.
+template <class List>
+using TensorsOf = typename std::remove_pointer_t<typename List::value_type>::Tensors;
 
 Conv2dList conv2d_fprop_algorithms();
 Conv2dList conv2d_dgrad_algorithms();

@@ -72,6 +72,17 @@ __device__ inline void load_matrices_transposed(uint32_t (&fragment)[4], const v
                : "memory");
 }
 
+__device__ inline uint32_t float_bits(float x) { return __float_as_uint(x); }
+__device__ inline float bits_float(uint32_t bits) { return __uint_as_float(bits); }
+
+// The float of these bits with the 11 significant bits of TF32, rounded to nearest, ties away from
+// zero.
+__device__ inline uint32_t to_tf32(uint32_t bits) {
+  uint32_t rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(bits_float(bits)));
+  return rounded;
+}
+
 // sum += a * b: a is 16 x 16 by rows, b 16 x 8 by columns, sum 16 x 8 in float.
 __device__ inline void multiply_add_tile(float (&sum)[4], const uint32_t (&a)[4],
                                          const uint32_t (&b)[2], bfloat16) {

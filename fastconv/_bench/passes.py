@@ -47,7 +47,7 @@ def _gradient(
     wanted = input if direction == "input gradient" else weights[0]
     output = module(input)
     generator = torch.Generator().manual_seed(1)
-    grad_output = torch.randn(output.shape, generator=generator).to(dtype).to(output.dtype)
+    grad_output = torch.randn(output.shape, generator=generator).to(dtype).to(output)
     grad_output = grad_output.clone(
         memory_format=torch.channels_last
         if output.is_contiguous(memory_format=torch.channels_last)

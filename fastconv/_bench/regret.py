@@ -104,10 +104,13 @@ def promising(
 
 def accepting(told: fastconv._explain.Row) -> list[str]:
     """The algorithms of that operator and direction that have nothing against the problem."""
+    known = {algorithm.name: algorithm for algorithm in fastconv.algorithms()}
+    device = known[told.algorithm].device if told.algorithm is not None else "cpu"
     return [
         algorithm.name
-        for algorithm in fastconv.algorithms()
-        if (algorithm.op, algorithm.direction) == (told.op, told.direction)
+        for algorithm in known.values()
+        if (algorithm.device, algorithm.op, algorithm.direction)
+        == (device, told.op, told.direction)
         and algorithm.name not in told.rejected
     ]
 

@@ -23,6 +23,7 @@ ROOT = HERE.parent.parent
 BUILD = ROOT / "build-cuda-emulation"
 
 DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+PRECISIONS = {"none": 0, "ieee": 1, "tf32": 2}
 
 Pair = tuple[int, int]
 
@@ -126,7 +127,8 @@ def units(memory_hooks: bool, overlay: Path | None = None) -> list[Unit]:
     run_time = ("-O2", *(["-DCUDA_EMULATION_MEMORY_HOOKS"] if memory_hooks else []))
     kernel = (*KERNEL, *(HOOKS if memory_hooks else ("-O2",)))
     found = [Unit(path, run_time) for path in sorted(HERE.glob("*.cpp"))]
-    found.append(Unit(ROOT / "csrc" / "algorithm_list.cpp", ("-O2",)))
+    for name in ("algorithm_list.cpp", "validate.cpp"):
+        found.append(Unit(ROOT / "csrc" / name, ("-O2",)))
     changed = set()
     if overlay is not None:
         changed = {str(path.relative_to(overlay)) for path in overlay.rglob("*.cuh")}
@@ -203,19 +205,19 @@ class Library:
         dilation: Pair = (1, 1),
         groups: int = 1,
         algorithm: str = "",
+        precision: str = "none",
     ) -> None:
         """fprop writes output, dgrad input, wgrad weight, and "bias" writes bias."""
         written = {"fprop": 2, "dgrad": 0, "wgrad": 1, "bias": 3}[direction]
         numbers = [
-            output.shape[0],
-            *input.shape[1:],
-            output.shape[1],
-            *weight.shape[2:],
-            *output.shape[2:],
-            groups,
+            *input.shape,
+            *weight.shape,
+            *output.shape,
             *stride,
             *padding,
             *dilation,
+            groups,
+            PRECISIONS[precision],
             *input.stride(),
             *weight.stride(),
             *output.stride(),
@@ -234,16 +236,18 @@ class Library:
         stride: Pair,
         padding: Pair = (0, 0),
         dilation: Pair = (1, 1),
+        ceil_mode: bool = False,
         algorithm: str = "",
     ) -> None:
         """forward writes output and indices, backward input."""
         numbers = [
             *input.shape,
-            *output.shape[2:],
+            *output.shape,
             *kernel,
             *stride,
             *padding,
             *dilation,
+            int(ceil_mode),
             *input.stride(),
             *output.stride(),
         ]

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +20,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
-using cudaStream_t = void*;
+using cudaStream_t = struct CUstream_st*;
 
 namespace cuda_emulation {
 
@@ -106,6 +107,12 @@ inline void load_matrices(uint32_t (&fragment)[4], const void* row) {
 }
 inline void load_matrices_transposed(uint32_t (&fragment)[4], const void* row) {
   cuda_emulation::load_matrices(fragment, row, true);
+}
+
+inline uint32_t float_bits(float x) { return std::bit_cast<uint32_t>(x); }
+inline float bits_float(uint32_t bits) { return std::bit_cast<float>(bits); }
+inline uint32_t to_tf32(uint32_t bits) {
+  return std::isnan(bits_float(bits)) ? 0x7fffffffu : (bits + 0x1000u) & 0xffffe000u;
 }
 
 inline void multiply_add_tile(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],

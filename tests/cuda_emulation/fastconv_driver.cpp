@@ -8,6 +8,7 @@
 #include "cuda/algorithm.h"
 #include "driver.h"
 #include "runtime.h"
+#include "validate.h"
 
 namespace fastconv::cuda {
 // specimens.cu
@@ -51,43 +52,67 @@ class DeviceTensor {
   GuardedBytes bytes_;
 };
 
-Strides4 strides4(const int64_t*& numbers) {
-  const Strides4 strides{numbers[0], numbers[1], numbers[2], numbers[3]};
-  numbers += 4;
-  return strides;
-}
-
-Extent2 extent2(const int64_t*& numbers) {
-  const Extent2 extent{numbers[0], numbers[1]};
-  numbers += 2;
-  return extent;
-}
-
-Conv2dProblem conv2d_problem(DType dtype, const int64_t* numbers) {
-  Conv2dProblem p{};
-  p.dtype = dtype;
-  for (int64_t* field : {&p.N, &p.C, &p.H, &p.W, &p.K, &p.R, &p.S, &p.P, &p.Q, &p.groups}) {
-    *field = *numbers++;
+// Takes a caller's numbers off a list, group by group.
+class Numbers {
+ public:
+  explicit Numbers(const int64_t* next) : next_(next) {}
+  Sizes take(size_t count) {
+    const Sizes taken(next_, count);
+    next_ += count;
+    return taken;
   }
-  p.stride = extent2(numbers);
-  p.pad = extent2(numbers);
-  p.dilation = extent2(numbers);
-  p.input = strides4(numbers);
-  p.weight = strides4(numbers);
-  p.output = strides4(numbers);
+  Strides4 strides() {
+    const Sizes s = take(4);
+    return {s[0], s[1], s[2], s[3]};
+  }
+  int64_t one() { return take(1)[0]; }
+
+ private:
+  const int64_t* next_;
+};
+
+// As conv2d_op.cpp makes it, by the same validator: sizes of input, weight and output, stride,
+// padding, dilation, groups, precision, and the strides of the three.
+Conv2dProblem problem_of_conv2d(DType dtype, Numbers numbers) {
+  const Sizes input = numbers.take(4), weight = numbers.take(4), output = numbers.take(4);
+  const Sizes stride = numbers.take(2), padding = numbers.take(2), dilation = numbers.take(2);
+  Conv2dProblem p =
+      conv2d_problem(dtype, input, weight, nullptr, {stride, padding, dilation, numbers.one()});
+  check_grad_output(p, output, true);
+  p.precision = static_cast<Precision>(numbers.one());
+  p.input = numbers.strides();
+  p.weight = numbers.strides();
+  p.output = numbers.strides();
   return p;
 }
 
-Pool2dProblem pool2d_problem(DType dtype, const int64_t* numbers) {
-  Pool2dProblem p{};
+// As max_pool2d_op.cpp makes it: sizes of input and output, the window or zeros, and the strides.
+Pool2dProblem problem_of_pool2d(DType dtype, std::string_view direction, Numbers numbers) {
+  const Sizes input = numbers.take(4), output = numbers.take(4);
+  const Sizes kernel = numbers.take(2), stride = numbers.take(2), padding = numbers.take(2),
+              dilation = numbers.take(2);
+  const Pool2dParams window{kernel, stride, padding, dilation, numbers.one() != 0};
+  Pool2dProblem p = direction == "forward"
+                        ? max_pool2d_problem(dtype, input, window)
+                        : max_pool2d_backward_problem(dtype, input, output, output,
+                                                      kernel[0] == 0 ? nullptr : &window);
+  p.input = numbers.strides();
+  p.output = numbers.strides();
+  return p;
+}
+
+// The gradient of a bias knows its output alone, as in conv2d_op.cpp.
+Conv2dProblem problem_of_bias(DType dtype, Numbers numbers) {
+  numbers.take(8);
+  const Sizes output = numbers.take(4);
+  numbers.take(16);
+  Conv2dProblem p{};
   p.dtype = dtype;
-  for (int64_t* field : {&p.N, &p.C, &p.H, &p.W, &p.P, &p.Q}) *field = *numbers++;
-  p.kernel = extent2(numbers);
-  p.stride = extent2(numbers);
-  p.pad = extent2(numbers);
-  p.dilation = extent2(numbers);
-  p.input = strides4(numbers);
-  p.output = strides4(numbers);
+  p.N = output[0];
+  p.K = output[1];
+  p.P = output[2];
+  p.Q = output[3];
+  p.output = numbers.strides();
   return p;
 }
 
@@ -133,14 +158,15 @@ EMULATION_API int emulation_conv2d(const char* direction, const char* algorithm,
                                    const int64_t* numbers, const HostTensor* tensors,
                                    int multiprocessors, char* error, int64_t error_size) {
   return reporting_errors(error, error_size, [&] {
-    const Conv2dProblem problem = conv2d_problem(static_cast<DType>(dtype), numbers);
+    const DType type = static_cast<DType>(dtype);
     const DeviceTensor input(tensors[0]), weight(tensors[1]), output(tensors[2]), bias(tensors[3]);
     const Conv2dTensors device{input.data(), weight.data(), output.data(), bias.data()};
     if (std::string_view(direction) == "bias") {
-      cuda::conv2d_bias_gradient(problem, output.data(), bias.data(),
-                                 {{90, multiprocessors}, nullptr});
+      cuda::conv2d_bias_gradient(problem_of_bias(type, Numbers(numbers)), output.data(),
+                                 bias.data(), {{90, multiprocessors}, nullptr});
     } else {
-      run(conv2d_list(direction), problem, device, algorithm, multiprocessors);
+      run(conv2d_list(direction), problem_of_conv2d(type, Numbers(numbers)), device, algorithm,
+          multiprocessors);
     }
     for (const DeviceTensor* tensor : {&input, &weight, &output, &bias}) tensor->copy_back();
   });
@@ -151,7 +177,8 @@ EMULATION_API int emulation_max_pool2d(const char* direction, const char* algori
                                        const int64_t* numbers, const HostTensor* tensors,
                                        int multiprocessors, char* error, int64_t error_size) {
   return reporting_errors(error, error_size, [&] {
-    const Pool2dProblem problem = pool2d_problem(static_cast<DType>(dtype), numbers);
+    const Pool2dProblem problem =
+        problem_of_pool2d(static_cast<DType>(dtype), direction, Numbers(numbers));
     const DeviceTensor input(tensors[0]), output(tensors[1]), indices(tensors[2]);
     MaxPool2dTensors device;
     device.input = input.data();

@@ -50,6 +50,7 @@ class Conv:
         output: Tensor,
         bias: Tensor | None = None,
         algorithm: str = "",
+        precision: str = "none",
     ) -> None:
         kernels.conv2d(
             direction,
@@ -62,6 +63,7 @@ class Conv:
             dilation=self.dilation,
             groups=self.groups,
             algorithm=algorithm,
+            precision=precision,
         )
 
     def reference(
@@ -111,13 +113,18 @@ class Conv:
         output: Tensor,
         bias: Tensor | None = None,
         algorithm: str = "",
+        precision: str = "none",
     ) -> None:
         """Integers: no tolerance."""
         expected = self.reference(direction, input, weight, output, bias)
-        self.run(kernels, direction, input, weight, output, bias, algorithm)
+        self.run(kernels, direction, input, weight, output, bias, algorithm, precision)
         ours = {FPROP: output, DGRAD: input, WGRAD: weight}[direction]
         assert torch.equal(ours, expected.to(ours.dtype))
         assert gaps_untouched(ours)
+
+
+def simt(direction: str) -> str:
+    return f"conv2d_{direction}_cuda_simt"
 
 
 def operands(
@@ -180,7 +187,8 @@ def test_integers_are_exact(
         kernels.configure(seed)
         input, weight, output = operands(conv, direction, layout, dtype)
         bias = integers((1, 1, 1, conv.filters), "nchw", dtype).view(-1)
-        conv.check(kernels, direction, input, weight, output, bias if direction == FPROP else None)
+        added = bias if direction == FPROP else None
+        conv.check(kernels, direction, input, weight, output, added, simt(direction))
 
 
 @pytest.mark.parametrize("direction", [FPROP, DGRAD, WGRAD])
@@ -188,45 +196,8 @@ def test_random_problems_are_exact(kernels: Library, direction: str) -> None:
     for seed, conv in enumerate(random_problems(40)):
         kernels.configure(seed)
         layout = LAYOUTS[seed % len(LAYOUTS)]
-        conv.check(kernels, direction, *operands(conv, direction, layout, torch.float32))
-
-
-TENSOR_CORE = "conv2d_fprop_cuda_tensor_core"
-
-TENSOR_CORE_PROBLEMS = [
-    Conv((2, 40, 9, 8), 24, padding=(1, 1)),  # two steps a tap, the second with 8 channels
-    Conv((1, 8, 5, 5), 130, kernel=(1, 1)),  # one step, fewer than stages; two column tiles
-    Conv((1, 64, 21, 17), 9, stride=(2, 1), padding=(2, 1), dilation=(2, 3)),  # two row tiles
-    Conv((2, 32, 6, 7), 20, kernel=(3, 2), groups=2),
-    Conv((0, 8, 4, 4), 8),
-]
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
-def test_tensor_cores_are_exact(kernels: Library, layout: str, dtype: torch.dtype) -> None:
-    for seed, conv in enumerate(TENSOR_CORE_PROBLEMS):
-        kernels.configure(seed)
-        input, weight, _ = operands(conv, FPROP, "nhwc", dtype)
-        output = result(conv.output, layout, dtype)
-        bias = integers((1, 1, 1, conv.filters), "nchw", dtype).view(-1)
-        conv.check(kernels, FPROP, input, weight, output, bias, TENSOR_CORE)
-
-
-def test_tensor_cores_say_what_they_need(libraries: dict[str, Library]) -> None:
-    kernels = libraries["plain"]
-    refusals = {
-        "multiple of 8 channels": (Conv((1, 12, 5, 5), 4), "nhwc"),
-        "channels of input and weight side by side": (Conv((1, 8, 5, 5), 4), "nchw"),
-    }
-    for reason, (conv, layout) in refusals.items():
-        tensors = operands(conv, FPROP, layout, torch.bfloat16)
-        with pytest.raises(RuntimeError, match=reason):
-            conv.run(kernels, FPROP, *tensors, algorithm=TENSOR_CORE)
-    conv = Conv((1, 8, 5, 5), 4)
-    tensors = operands(conv, FPROP, "nhwc", torch.float32)
-    with pytest.raises(RuntimeError, match="no kernel for float32"):
-        conv.run(kernels, FPROP, *tensors, algorithm=TENSOR_CORE)
+        tensors = operands(conv, direction, layout, torch.float32)
+        conv.check(kernels, direction, *tensors, algorithm=simt(direction))
 
 
 @pytest.mark.parametrize("direction", [FPROP, DGRAD, WGRAD])
@@ -253,7 +224,7 @@ def test_expanded_input(kernels: Library, direction: str) -> None:
     conv = Conv((3, 4, 6, 6), 5, padding=(1, 1))
     _, weight, output = operands(conv, direction, "nchw", torch.float32)
     input = integers((1, 1, 6, 6), "nchw", torch.float32).expand(3, 4, 6, 6)
-    conv.check(kernels, direction, input, weight, output)
+    conv.check(kernels, direction, input, weight, output, algorithm=simt(direction))
 
 
 @pytest.mark.parametrize("direction", [FPROP, DGRAD, WGRAD])
@@ -267,7 +238,7 @@ def test_error_in_float32(libraries: dict[str, Library], direction: str) -> None
     made = {name: normal(shape, "nchw", torch.float32) for name, shape in shapes.items()}
     input, weight, output = made[DGRAD], made[WGRAD], made[FPROP]
     expected = conv.reference(direction, input, weight, output)
-    conv.run(kernels, direction, input, weight, output)
+    conv.run(kernels, direction, input, weight, output, algorithm=simt(direction))
     ours = {FPROP: output, DGRAD: input, WGRAD: weight}[direction].double()
     assert float((ours - expected).norm() / expected.norm()) < 5e-7
 
@@ -281,8 +252,8 @@ def test_one_rounding_at_the_end(libraries: dict[str, Library], dtype: torch.dty
     input, weight = normal(conv.input, "nchw", dtype), normal(conv.weight, "nchw", dtype)
     bias = normal((1, 1, 1, 8), "nchw", dtype).view(-1)
     output, wide = result(conv.output, "nchw", dtype), result(conv.output, "nchw", torch.float32)
-    conv.run(kernels, FPROP, input, weight, output, bias)
-    conv.run(kernels, FPROP, input.float(), weight.float(), wide, bias.float())
+    conv.run(kernels, FPROP, input, weight, output, bias, simt(FPROP))
+    conv.run(kernels, FPROP, input.float(), weight.float(), wide, bias.float(), simt(FPROP))
     assert torch.equal(output, wide.to(dtype))
 
 
@@ -307,7 +278,8 @@ def test_runs_repeat_bit_by_bit(libraries: dict[str, Library]) -> None:
         made = {name: normal(shape, "nchw", torch.float32) for name, shape in shapes.items()}
         for seed in range(3):
             kernels.configure(seed)
-            conv.run(kernels, direction, made[DGRAD], made[WGRAD], made[FPROP])
+            tensors = made[DGRAD], made[WGRAD], made[FPROP]
+            conv.run(kernels, direction, *tensors, algorithm=simt(direction))
             bits.append(made[direction].clone())
         assert torch.equal(bits[0], bits[1])
         assert torch.equal(bits[0], bits[2])

@@ -14,8 +14,10 @@ import pytest
 import torch
 from _emulator import ROOT, KernelError, Library, build
 from _layouts import integers
-from test_conv2d_emulated import FPROP, TENSOR_CORE, WGRAD, Conv, operands
+from test_conv2d_emulated import DGRAD, FPROP, WGRAD, Conv, operands, simt
+from test_depthwise_emulated import depthwise
 from test_max_pool2d_emulated import GATHER, SCATTER, Pool, gradient_by_index
+from test_tensor_cores_emulated import GRADES, relative_error, tensor_core
 
 pytestmark = pytest.mark.cuda_emulation
 
@@ -30,7 +32,8 @@ def convolve(direction: str) -> Callable[[Library], bool]:
         tensors = operands(conv, direction, "nchw", torch.float32)
         bias = integers((1, 1, 1, conv.filters), "nchw", torch.float32).view(-1)
         try:
-            conv.check(kernels, direction, *tensors, bias if direction == FPROP else None)
+            added = bias if direction == FPROP else None
+            conv.check(kernels, direction, *tensors, added, simt(direction))
         except AssertionError:
             return False
         return True
@@ -38,14 +41,49 @@ def convolve(direction: str) -> Callable[[Library], bool]:
     return run
 
 
-def convolve_on_tensor_cores(kernels: Library) -> bool:
-    conv = Conv((2, 40, 9, 9), 36, padding=(1, 1))
-    tensors = operands(conv, FPROP, "nhwc", torch.float16)
+def convolve_on_tensor_cores(
+    direction: str, grade: str = "float16", copied: bool = False
+) -> Callable[[Library], bool]:
+    def run(kernels: Library) -> bool:
+        conv = Conv((2, 40, 10, 9), 40, stride=(2, 1), padding=(1, 1))
+        _, dtype, precision = GRADES[grade]
+        layout = "nchw" if copied else "nhwc"
+        tensors = operands(conv, direction, layout, dtype)
+        name = tensor_core(direction, grade, copied)
+        try:
+            conv.check(kernels, direction, *tensors, algorithm=name, precision=precision)
+        except AssertionError:
+            return False
+        return True
+
+    return run
+
+
+def convolve_depthwise(direction: str) -> Callable[[Library], bool]:
+    def run(kernels: Library) -> bool:
+        conv = Conv((2, 3, 36, 34), 3, padding=(1, 1), groups=3)
+        tensors = operands(conv, direction, "nchw", torch.float32)
+        try:
+            conv.check(kernels, direction, *tensors, algorithm=depthwise(direction))
+        except AssertionError:
+            return False
+        return True
+
+    return run
+
+
+def strided_columns(kernels: Library) -> bool:
+    conv = Conv((1, 8, 9, 13), 8, stride=(1, 2), padding=(1, 1))
+    tensors = operands(conv, DGRAD, "nhwc", torch.bfloat16)
     try:
-        conv.check(kernels, FPROP, *tensors, algorithm=TENSOR_CORE)
+        conv.check(kernels, DGRAD, *tensors, algorithm=tensor_core(DGRAD, "bfloat16"))
     except AssertionError:
         return False
     return True
+
+
+def split_floats_keep_their_digits(kernels: Library) -> bool:
+    return relative_error(kernels, Conv((1, 32, 5, 5), 8), FPROP, "split") < 5e-7
 
 
 def sum_bias(kernels: Library) -> bool:
@@ -103,38 +141,105 @@ FAULTS = [
     ),
     Fault(
         "wait for a stage removed",
-        "cuda/conv2d/fprop_tensor_core.cuh",
+        "cuda/conv2d/tensor_core_gemm.cuh",
         "copy_async_wait<Tile::kStages - 2>();",
         "",
-        convolve_on_tensor_cores,
+        convolve_on_tensor_cores(FPROP),
         "copy in flight",
     ),
     Fault(
         "one stage too few waited for",
-        "cuda/conv2d/fprop_tensor_core.cuh",
+        "cuda/conv2d/tensor_core_gemm.cuh",
         "copy_async_wait<Tile::kStages - 2>();",
         "copy_async_wait<Tile::kStages - 1>();",
-        convolve_on_tensor_cores,
+        convolve_on_tensor_cores(FPROP),
         "copy in flight",
     ),
     Fault(
         "barrier before a stage is refilled removed",
-        "cuda/conv2d/fprop_tensor_core.cuh",
+        "cuda/conv2d/tensor_core_gemm.cuh",
         "__syncthreads();  // the step is there, and nobody reads the stage refilled now",
         "",
-        convolve_on_tensor_cores,
+        convolve_on_tensor_cores(FPROP),
         "race",
     ),
     Fault(
         "halves of a fragment swapped",
-        "cuda/conv2d/fprop_tensor_core.cuh",
-        "swizzled(column, k + lane / 8 % 2)",
-        "swizzled(column, k + 1 - lane / 8 % 2)",
-        convolve_on_tensor_cores,
+        "cuda/conv2d/tensor_core_tile.cuh",
+        "depth + lane / 8 % 2 * kPiece<T>));",
+        "depth + (1 - lane / 8 % 2) * kPiece<T>));",
+        convolve_on_tensor_cores(FPROP),
+    ),
+    Fault(
+        "halves of a transposed fragment swapped",
+        "cuda/conv2d/tensor_core_tile.cuh",
+        "row + lane / 8 % 2 * 8, depth + lane / 16 * 8 + lane % 8",
+        "row + lane / 16 * 8, depth + lane / 8 % 2 * 8 + lane % 8",
+        convolve_on_tensor_cores(WGRAD),
+    ),
+    Fault(
+        "words of a fragment of floats swapped",
+        "cuda/conv2d/tensor_core_tile.cuh",
+        "word(row + i % 2 * 8, depth + i / 2 * 4)",
+        "word(row + i / 2 * 8, depth + i % 2 * 4)",
+        convolve_on_tensor_cores(WGRAD, "tf32"),
+    ),
+    Fault(
+        "second term of split floats left out",
+        "cuda/conv2d/tensor_core_tile.cuh",
+        "to_tf32(float_bits(x - bits_float(large)))",
+        "to_tf32(float_bits(x - x))",
+        split_floats_keep_their_digits,
+    ),
+    Fault(
+        "steps of the taps of a class left out",
+        "cuda/conv2d/tensor_core_dgrad.cuh",
+        "s = at.s * axis_w.tap_step;",
+        "s = at.s;",
+        lambda kernels: convolve_on_tensor_cores(DGRAD)(kernels) and strided_columns(kernels),
+    ),
+    Fault(
+        "last pixels of a step not left out",
+        "cuda/conv2d/tensor_core_wgrad.cuh",
+        "depth - begin < split_depth ? depth : begin + split_depth",
+        "depth - begin < 0 ? depth : begin + split_depth",
+        convolve_on_tensor_cores(WGRAD),
+    ),
+    Fault(
+        "barrier before a copied tile is written removed",
+        "cuda/conv2d/channels_last_copy.cuh",
+        "__syncthreads();  // the tile is there",
+        "",
+        convolve_on_tensor_cores(FPROP, copied=True),
+        "race",
+    ),
+    Fault(
+        "barrier before a depthwise tile is read removed",
+        "cuda/conv2d/depthwise_gather.cuh",
+        "__syncthreads();  // the source and the weights are there",
+        "",
+        convolve_depthwise(DGRAD),
+        "race",
+    ),
+    Fault(
+        "barrier before a depthwise tile is overwritten removed",
+        "cuda/conv2d/depthwise_wgrad.cuh",
+        "__syncthreads();  // the tile before is done",
+        "",
+        convolve_depthwise(WGRAD),
+        "race",
+    ),
+    Fault(
+        "barrier between the levels of depthwise sums removed",
+        "cuda/conv2d/depthwise_wgrad.cuh",
+        "__syncthreads();  // the sums of the level before are there",
+        "",
+        convolve_depthwise(WGRAD),
+        "race",
     ),
     Fault(
         "last split left out",
-        "cuda/conv2d/wgrad.cuh",
+        "cuda/conv2d/wgrad_splits.cuh",
         "for (Index split = 0; split < splits; ++split)",
         "for (Index split = 0; split < splits - 1; ++split)",
         convolve(WGRAD),

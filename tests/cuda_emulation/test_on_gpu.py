@@ -3,16 +3,23 @@ where there is none."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from _emulator import DTYPES
 from _layouts import LAYOUTS, integers, normal
 from test_conv2d_emulated import DGRAD, FPROP, PROBLEMS, WGRAD, Conv, random_problems
+from test_depthwise_emulated import PROBLEMS as DEPTHWISE
 from test_max_pool2d_emulated import PROBLEMS as POOLS
 from test_max_pool2d_emulated import gradient_by_index, same, sprinkled
-from torch import Tensor
+from test_tensor_cores_emulated import IN_PLACE
+from torch import Tensor, nn
+
+import fastconv
 
 
 def has_kernels() -> bool:
@@ -31,14 +38,164 @@ pytestmark = [
 ops: Any = torch.ops.fastconv
 
 
-def run(conv: Conv, direction: str, tensors: dict[str, Tensor], bias: Tensor | None) -> Tensor:
+@contextlib.contextmanager
+def fp32_precision(setting: str) -> Iterator[None]:
+    switch: Any = torch.backends.cudnn.conv
+    before = switch.fp32_precision
+    switch.fp32_precision = setting
+    try:
+        yield
+    finally:
+        switch.fp32_precision = before
+
+
+def run(
+    conv: Conv,
+    direction: str,
+    tensors: dict[str, Tensor],
+    bias: Tensor | None,
+    channels_last: bool = False,
+    algorithm: str = "",
+) -> Tensor:
     input, weight, output = (tensors[name] for name in (DGRAD, WGRAD, FPROP))
     parameters = (conv.stride, conv.padding, conv.dilation, conv.groups)
     if direction == FPROP:
-        return ops.conv2d(input, weight, bias, *parameters)
+        return ops.conv2d(input, weight, bias, *parameters, algorithm)
+    rest = (*parameters, channels_last, algorithm)
     if direction == DGRAD:
-        return ops.conv2d_grad_input(output, weight, conv.input, *parameters)
-    return ops.conv2d_grad_weight(output, input, conv.weight, *parameters)
+        return ops.conv2d_grad_input(output, weight, conv.input, *rest)
+    return ops.conv2d_grad_weight(output, input, conv.weight, *rest)
+
+
+def algorithms(op: str) -> list[fastconv.Algorithm]:
+    return [a for a in fastconv.algorithms() if a.device == "cuda" and a.op == op]
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_every_algorithm_is_exact_on_integers(layout: str) -> None:
+    for algorithm in algorithms("conv2d"):
+        ran = 0
+        precision = "tf32" if "tf32" in algorithm.name else "ieee"
+        for dtype in algorithm.dtypes:
+            for conv in (*IN_PLACE, *PROBLEMS, *DEPTHWISE):
+                tensors = operands(conv, layout, dtype)
+                expected = conv.reference(
+                    algorithm.direction, tensors[DGRAD], tensors[WGRAD], tensors[FPROP]
+                )
+                moved = on_gpu(tensors)
+                try:
+                    with fp32_precision(precision):
+                        ours = run(
+                            conv,
+                            algorithm.direction,
+                            moved,
+                            None,
+                            layout == "nhwc",
+                            algorithm.name,
+                        )
+                except RuntimeError as error:
+                    if "cannot do this problem" not in str(error):
+                        raise
+                    continue
+                assert torch.equal(ours.cpu(), expected.to(dtype)), (algorithm.name, conv)
+                ran += 1
+        assert ran or layout == "nchw", algorithm.name
+
+
+@pytest.mark.parametrize("direction", [FPROP, DGRAD, WGRAD])
+def test_stated_errors_hold(direction: str) -> None:
+    conv = Conv((4, 256, 28, 28), 256, padding=(1, 1))
+    shapes = {DGRAD: conv.input, WGRAD: conv.weight, FPROP: conv.output}
+    tensors = {name: normal(shape, "nhwc", torch.float32) for name, shape in shapes.items()}
+    expected = conv.reference(direction, tensors[DGRAD], tensors[WGRAD], tensors[FPROP])
+    moved = on_gpu(tensors)
+    for algorithm in algorithms("conv2d"):
+        plain = "depthwise" not in algorithm.name and torch.float32 in algorithm.dtypes
+        if algorithm.direction != direction or not plain:
+            continue
+        precision = "tf32" if "tf32" in algorithm.name else "ieee"
+        with fp32_precision(precision):
+            ours = run(conv, direction, moved, None, True, algorithm.name).cpu().double()
+        error = float((ours - expected).norm() / expected.norm())
+        assert error <= algorithm.error, (algorithm.name, error)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_models_and_their_gradients(dtype: torch.dtype, channels_last: bool) -> None:
+    """Through nn, functional and autograd, against torch in float64 on the CPU."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(16, 16, 3, padding=1, groups=16),
+        nn.Conv2d(16, 24, 1, stride=2),
+    ).to(dtype)
+    x = torch.randn(2, 3, 20, 22).to(dtype)
+    exact = nn.Sequential(*model).double()
+    for parameter in exact.parameters():
+        parameter.grad = None
+    reference_x = x.double().requires_grad_()
+    reference = exact(reference_x)
+    reference.square().sum().backward()
+    wanted = [reference, reference_x.grad, *(p.grad for p in exact.parameters())]
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    ours = fastconv.convert(exact).to(dtype).cuda().to(memory_format=layout)
+    for parameter in ours.parameters():
+        parameter.grad = None
+    our_x = x.cuda().to(memory_format=layout).requires_grad_()
+    with fp32_precision("ieee"):
+        output = ours(our_x)
+        output.square().sum().backward()
+    found = [output, our_x.grad, *(p.grad for p in ours.parameters())]
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 4e-2)
+    for our, right in zip(found, wanted, strict=True):
+        assert our.device.type == "cuda"
+        error = (our.cpu().double() - right).norm() / right.norm()
+        assert float(error) < tolerance
+
+
+def test_compiled_as_eager() -> None:
+    model = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(16, 8, 1))
+    model = fastconv.convert(model).cuda()
+    x = torch.randn(2, 8, 16, 16, device="cuda", requires_grad=True)
+    compiled = torch.compile(model, fullgraph=True)
+    expected, ours = model(x), compiled(x)
+    assert torch.equal(ours, expected)
+    (expected_grad,) = torch.autograd.grad(expected.sum(), x)
+    (our_grad,) = torch.autograd.grad(ours.sum(), x)
+    assert torch.equal(our_grad, expected_grad)
+
+
+def test_autocast_runs_in_its_dtype() -> None:
+    conv = fastconv.nn.Conv2d(8, 8, 3).cuda()
+    x = torch.randn(1, 8, 9, 9, device="cuda")
+    with torch.autocast("cuda", torch.float16):
+        assert conv(x).dtype is torch.float16
+
+
+def test_explain_says_what_runs() -> None:
+    x = torch.randn(2, 64, 14, 14, device="cuda").to(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 3, 3, device="cuda").to(memory_format=torch.channels_last)
+    names = [row.algorithm for row in fastconv.explain(x.half(), weight.half(), backward=True).rows]
+    assert names == [f"conv2d_{d}_cuda_tensor_core" for d in (FPROP, DGRAD, WGRAD)]
+    with fp32_precision("ieee"):
+        assert "split" in str(fastconv.explain(x, weight).rows[0].algorithm)
+    with fp32_precision("tf32"):
+        assert "tf32" in str(fastconv.explain(x, weight).rows[0].algorithm)
+
+
+def test_pooling_gathers_its_gradient() -> None:
+    x = torch.randn(2, 3, 15, 15, device="cuda", requires_grad=True)
+    ours = fastconv.max_pool2d(x, 3, 2, 1)
+    with fastconv.use_algorithm("max_pool2d_backward_cuda_gather"):
+        (gradient,) = torch.autograd.grad(fastconv.max_pool2d(x, 3, 2, 1).sum(), x)
+    cpu = x.detach().cpu().requires_grad_()
+    theirs = F.max_pool2d(cpu, 3, 2, 1)
+    (expected,) = torch.autograd.grad(theirs.sum(), cpu)
+    assert torch.equal(ours.cpu(), theirs)
+    assert torch.equal(gradient.cpu(), expected)
 
 
 def operands(conv: Conv, layout: str, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -76,8 +233,10 @@ def test_float32_is_not_tf32(direction: str) -> None:
     shapes = {DGRAD: conv.input, WGRAD: conv.weight, FPROP: conv.output}
     tensors = {name: normal(shape, "nchw", torch.float32) for name, shape in shapes.items()}
     expected = conv.reference(direction, tensors[DGRAD], tensors[WGRAD], tensors[FPROP])
-    ours = run(conv, direction, on_gpu(tensors), None).cpu().double()
-    assert float((ours - expected).norm() / expected.norm()) < 1e-6
+    for precision in ("ieee", "none"):
+        with fp32_precision(precision):
+            ours = run(conv, direction, on_gpu(tensors), None).cpu().double()
+        assert float((ours - expected).norm() / expected.norm()) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

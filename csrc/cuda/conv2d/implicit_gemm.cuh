@@ -14,8 +14,8 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
+#include "cuda/conv2d/place.cuh"
 #include "cuda/element.h"
 
 namespace fastconv::cuda {
@@ -25,31 +25,6 @@ constexpr int kStep = 16;
 constexpr int kChunk = 256;
 constexpr int kGemmThreads = 256;
 constexpr int kPerThread = 4;
-
-// Where one coordinate of the product lies in a tensor: an element offset and a pixel.
-template <class Index>
-struct Place {
-  Index offset, h, w;
-};
-
-// A pixel outside the plane may have an offset beyond the range of Index. It is never read, but the
-// other half of the sum may bring it back inside, so that the arithmetic must wrap.
-template <class Index>
-__host__ __device__ Index wrapping_add(Index a, Index b) {
-  using Unsigned = std::make_unsigned_t<Index>;
-  return static_cast<Index>(static_cast<Unsigned>(a) + static_cast<Unsigned>(b));
-}
-template <class Index>
-__host__ __device__ Index wrapping_multiply(Index a, Index b) {
-  using Unsigned = std::make_unsigned_t<Index>;
-  return static_cast<Index>(static_cast<Unsigned>(a) * static_cast<Unsigned>(b));
-}
-
-template <class Index>
-__device__ bool inside(Index position, Index extent) {
-  using Unsigned = std::make_unsigned_t<Index>;
-  return static_cast<Unsigned>(position) < static_cast<Unsigned>(extent);
-}
 
 // One operand as the kernel loads it. `limit_h` x `limit_w` is the plane its pixels lie in; an
 // operand that is no image has all its pixels at (0, 0) of a plane of one. `depth_fastest` says

@@ -1,7 +1,5 @@
 // wgrad as a product: a row is an output channel, a column an input channel and tap, and depth runs
-// over all output pixels. Depth is long where the rest is small, so it is split: each split of each
-// group is a part that writes its own sums, and a second kernel adds the splits in order. No
-// atomics, the same bits every time.
+// over the output pixels of one split (wgrad_splits.h): each split of each group is a part.
 #pragma once
 
 #include "cuda/conv2d/implicit_gemm.cuh"
@@ -85,25 +83,5 @@ struct Wgrad {
 
   __device__ void store(const Part&, Index at, Index, Accumulator sum) const { sums[at] = sum; }
 };
-
-constexpr int kReduceThreads = 256;
-
-// weight[k, c, r, s] = the sum of its splits, in order.
-template <class T, class Index>
-__global__ void __launch_bounds__(kReduceThreads)
-    add_splits(ConvShape<Index> shape, const typename Element<T>::Accumulator* sums, Index splits,
-               bool channels_fastest, T* weight) {
-  const Index columns = shape.channels * shape.R * shape.S;
-  const Index elements = shape.groups * shape.filters * columns;
-  const Index stride = static_cast<Index>(gridDim.x) * kReduceThreads;
-  for (Index i = static_cast<Index>(blockIdx.x) * kReduceThreads + static_cast<Index>(threadIdx.x);
-       i < elements; i += stride) {
-    typename Element<T>::Accumulator total = 0;
-    for (Index split = 0; split < splits; ++split) total += sums[split * elements + i];
-    const Tap<Index> tap = tap_of(i % columns, shape.channels, shape.R, shape.S, channels_fastest);
-    weight[i / columns * shape.weight.n + tap.channel * shape.weight.c + tap.r * shape.weight.h +
-           tap.s * shape.weight.w] = Element<T>::store(total);
-  }
-}
 
 }  // namespace fastconv::cuda
