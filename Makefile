@@ -23,7 +23,7 @@ unexport PYTHONPATH
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench bench-all test test-families fuzz soak cpp-test asan cuda-compile gpu-check lint format build wheel clean distclean
+.PHONY: help demo bench bench-all test test-families fuzz soak cpp-test asan cuda-compile gpu-check lint format build wheel wheel-cuda sdist test-wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -80,17 +80,25 @@ format: $(VENV)/.dev  ## let ruff and clang-format rewrite what lint objects to
 cuda-compile:  ## compile every CUDA kernel for 8.0 and 9.0a, listing registers and spills (needs nvcc, no GPU)
 	$(PYTHON) scripts/cuda_compile.py --jobs $(MAX_JOBS)
 
-gpu-check:  ## where there is a GPU, with the active Python and offline: build, pytest -m cuda, the GPU bench to bench/results/
-	$(PYTHON) -c 'import fastconv._cuda_loader as c; raise SystemExit(not c.loaded)' || \
-		FORCE_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
-	$(PYTHON) -m pytest -m cuda -q -p no:cacheprovider tests
-	@if command -v compute-sanitizer >/dev/null; then \
-		compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest -m cuda -q -x -k captures tests/cuda_emulation; \
-		else echo "no compute-sanitizer: memory not checked"; fi
-	$(PYTHON) -m bench.gpu $(ARGS)
+wheel: $(VENV)/.wheel  ## dist/*.whl, tagged manylinux: one for every torch >= 2.10
+	$(call make_wheel,FORCE_CUDA=0)
 
-wheel: $(VENV)/.build  ## dist/*.whl
-	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+wheel-cuda: $(VENV)/.wheel  ## the same with CUDA kernels; its name says for which CUDA (needs nvcc, no GPU)
+	$(call make_wheel,FORCE_CUDA=1)
+
+# torch's libraries are there once torch is: they stay out of the wheel.
+define make_wheel
+	rm -rf out/wheel
+	$(1) $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir out/wheel .
+	$(BIN)/python -m auditwheel repair --exclude 'libtorch*.so' --exclude 'libc10*.so' --wheel-dir dist out/wheel/*.whl
+	@ls -l dist
+endef
+
+sdist: $(VENV)/.wheel  ## dist/*.tar.gz
+	$(BIN)/python -m build --sdist --no-isolation --outdir dist .
+
+test-wheel: wheel  ## install dist/*.whl beside another torch and run the suite: make test-wheel TORCH=2.11.0
+	$(BIN)/python scripts/test_wheel.py --torch $(or $(TORCH),2.13.0) $$(ls dist/*manylinux*.whl | grep -v +cu) -- -n $(TEST_JOBS) $(ARGS)
 
 clean:  ## remove what was built, keep the environment
 	rm -rf build build-* dist out *.egg-info fastconv/*.so $(VENV)/.built
@@ -131,6 +139,10 @@ $(VENV)/.demo: requirements/demo.txt $(VENV)/.build
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 	@echo "installing the test tools into $(VENV)"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.wheel: requirements/wheel.txt $(VENV)/.build
 	@$(PIP) -r $<
 	@touch $@
 

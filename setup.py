@@ -9,7 +9,9 @@ with a torch that has no CUDA itself, FORCE_CUDA=0 leaves CUDA out.
 """
 
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pybind11
@@ -125,6 +127,18 @@ def cuda_extension() -> Extension:
     return extension
 
 
+def version() -> str:
+    """Of the package; with CUDA kernels, of the CUDA release that they were compiled for too."""
+    text = (ROOT / "fastconv" / "_version.py").read_text()
+    (number,) = re.findall(r'"(.+)"', text)
+    if not wants_cuda():
+        return number
+    nvcc = [str(cuda_home() / "bin" / "nvcc"), "--version"]
+    told = subprocess.run(nvcc, check=True, capture_output=True, text=True).stdout
+    (major,) = re.findall(r"release (\d+)\.", told)
+    return f"{number}+cu{major}"
+
+
 class Build(BuildExtension):
     def build_extension(self, extension: Extension) -> None:
         """Objects of _cuda in a folder of their own: it shares sources with _C, not their flags."""
@@ -146,6 +160,7 @@ def print_configuration() -> None:
 
 print_configuration()
 setup(
+    version=version(),
     ext_modules=[cpu_extension(), *([cuda_extension()] if wants_cuda() else [])],
     cmdclass={"build_ext": Build.with_options(use_ninja=True)},
 )

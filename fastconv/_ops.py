@@ -7,21 +7,33 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
+
+import torch
+
+
+def _what_to_do(error: ImportError) -> str:
+    """Why there is no compiled library to load and what helps, in a sentence."""
+    build = "run `pip install --no-build-isolation .` in its repository"
+    if importlib.util.find_spec("fastconv._C") is not None:
+        return (
+            "fastconv's compiled library does not load with this torch, which must be 2.10 or "
+            f"newer, or was built for another system: {build} to rebuild it ({error})."
+        )
+    foreign = sorted(path.name for path in Path(__file__).parent.glob("_C.*.so"))
+    if foreign:
+        return (
+            f"fastconv was built for another Python than this one ({', '.join(foreign)}): install "
+            f"the wheel of this Python, or {build}."
+        )
+    return f"fastconv is not built: {build}."
+
 
 try:
     from fastconv import _C
 except ImportError as error:
-    if importlib.util.find_spec("fastconv._C") is None:
-        raise ImportError(
-            "fastconv is not built: run `pip install --no-build-isolation -e .` in its repository."
-        ) from error
-    raise ImportError(
-        "fastconv's compiled library does not load with this torch (2.10 or newer is needed): "
-        "rebuild it with `pip install --no-build-isolation -e .` in its repository."
-    ) from error
-
-import torch
+    raise ImportError(_what_to_do(error)) from None
 
 __all__ = [
     "_C",
