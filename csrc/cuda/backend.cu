@@ -6,6 +6,7 @@
 
 #include "backend.h"
 #include "cuda/algorithm.h"
+#include "cuda/device.h"
 #include "verbose.h"
 
 namespace fastconv {

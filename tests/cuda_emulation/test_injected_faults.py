@@ -13,10 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 from _emulator import ROOT, KernelError, Library, build
-from _layouts import integers
+from _layouts import integers, memory
 from test_conv2d_emulated import DGRAD, FPROP, WGRAD, Conv, operands, simt
 from test_depthwise_emulated import depthwise
-from test_max_pool2d_emulated import GATHER, SCATTER, Pool, gradient_by_index
+from test_max_pool2d_emulated import (
+    BACKWARD_CHANNELS,
+    GATHER,
+    SCATTER,
+    Pool,
+    gradient_by_index,
+)
 from test_tensor_cores_emulated import GRADES, relative_error, tensor_core
 
 pytestmark = pytest.mark.cuda_emulation
@@ -103,6 +109,17 @@ def pool_backward(algorithm: str) -> Callable[[Library], bool]:
         return torch.equal(grad_input, gradient_by_index(grad_output, indices, pool.input).float())
 
     return run
+
+
+def pool_backward_of_channels(kernels: Library) -> bool:
+    pool = Pool((1, 8, 9, 9), (3, 3), (2, 2), (1, 1))
+    input = integers(pool.input, "nhwc", torch.float16)
+    values, found = pool.reference(input)
+    indices = memory(tuple(values.shape), "nhwc", torch.int64).copy_(found)
+    grad_output = integers(values.shape, "nhwc", torch.float16)
+    grad_input = memory(pool.input, "nhwc", torch.float16)
+    pool.run(kernels, "backward", grad_input, grad_output, indices, BACKWARD_CHANNELS)
+    return torch.equal(grad_input, gradient_by_index(grad_output, found, pool.input).half())
 
 
 @dataclass(frozen=True)
@@ -258,6 +275,13 @@ FAULTS = [
         "const Index end = padded / axis.stride + 1;",
         "const Index end = padded / axis.stride;",
         pool_backward(GATHER),
+    ),
+    Fault(
+        "the second channel of a pair takes the index of the first",
+        "cuda/max_pool2d/channels.cuh",
+        "if (index.second == own)",
+        "if (index.first == own)",
+        pool_backward_of_channels,
     ),
     Fault(
         "every thread adds for itself: updates are lost",

@@ -15,6 +15,9 @@ pytestmark = pytest.mark.cuda_emulation
 
 GATHER = "max_pool2d_backward_cuda_gather"
 SCATTER = "max_pool2d_backward_cuda_scatter"
+FORWARD = "max_pool2d_forward_cuda_direct"
+FORWARD_CHANNELS = "max_pool2d_forward_cuda_channels"
+BACKWARD_CHANNELS = "max_pool2d_backward_cuda_channels"
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,13 @@ def test_forward(kernels: Library, make, layout: str, dtype: torch.dtype) -> Non
         values, indices = pool.reference(input)
         ours = result(values.shape, layout, dtype)
         our_indices = memory(values.shape, layout, torch.int64, 77)
-        pool.run(kernels, "forward", input, ours, our_indices)
+        pool.run(kernels, "forward", input, ours, our_indices, FORWARD)
         assert same(ours, values)
         assert torch.equal(our_indices, indices)
         assert gaps_untouched(ours)
         assert gaps_untouched(our_indices)
         alone = result(values.shape, layout, dtype)
-        pool.run(kernels, "forward", input, alone, None)
+        pool.run(kernels, "forward", input, alone, None, FORWARD)
         assert same(alone, values)
 
 
@@ -123,6 +126,47 @@ def test_backward(kernels: Library, algorithm: str, layout: str, dtype: torch.dt
         pool.run(kernels, "backward", grad_input, grad_output, our_indices, algorithm)
         assert torch.equal(grad_input, expected)
         assert gaps_untouched(grad_input)
+
+
+WHOLE_PIECES = [
+    Pool((2, 8, 9, 8), (3, 3), (2, 2), (1, 1)),
+    Pool((1, 24, 11, 13), (3, 2), (1, 3), (1, 0), (2, 3)),
+    Pool((2, 16, 10, 9), (3, 3), (2, 2), (1, 1), ceil_mode=True),
+    Pool((1, 40, 7, 7), (2, 2), (2, 2)),
+    Pool((0, 8, 4, 4), (2, 2), (2, 2)),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [integers, sprinkled])
+def test_pieces_of_channels(kernels: Library, make, dtype: torch.dtype) -> None:  # type: ignore[no-untyped-def]
+    for seed, pool in enumerate(WHOLE_PIECES):
+        kernels.configure(seed)
+        input = make(pool.input, "nhwc", dtype)
+        values, indices = pool.reference(input)
+        ours = result(values.shape, "nhwc", dtype)
+        our_indices = memory(values.shape, "nhwc", torch.int64, 77)
+        pool.run(kernels, "forward", input, ours, our_indices, FORWARD_CHANNELS)
+        assert same(ours, values)
+        assert torch.equal(our_indices, indices)
+        alone = result(values.shape, "nhwc", dtype)
+        pool.run(kernels, "forward", input, alone, None, FORWARD_CHANNELS)
+        assert same(alone, values)
+        grad_output = integers(values.shape, "nhwc", dtype)
+        grad_input = result(pool.input, "nhwc", dtype)
+        pool.run(kernels, "backward", grad_input, grad_output, our_indices, BACKWARD_CHANNELS)
+        assert torch.equal(
+            grad_input, gradient_by_index(grad_output, indices, pool.input).to(dtype)
+        )
+
+
+def test_pieces_of_channels_are_whole(libraries: dict[str, Library]) -> None:
+    pool = Pool((1, 3, 4, 4), (2, 2), (2, 2))
+    for layout, channels in (("nhwc", 3), ("nchw", 8)):
+        input = integers((1, channels, 4, 4), layout, torch.float32)
+        output = result((1, channels, 2, 2), layout, torch.float32)
+        with pytest.raises(RuntimeError, match="whole 16-byte pieces"):
+            pool.run(libraries["plain"], "forward", input, output, None, FORWARD_CHANNELS)
 
 
 def test_scatter_keeps_inside_the_plane(kernels: Library) -> None:

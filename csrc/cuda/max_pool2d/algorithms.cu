@@ -6,10 +6,12 @@ namespace fastconv::cuda {
 namespace {
 
 constexpr const MaxPool2dAlgorithm* kForward[] = {
+    &max_pool2d_forward_channels_last,
     &max_pool2d_forward_direct,
 };
 
 constexpr const MaxPool2dAlgorithm* kBackward[] = {
+    &max_pool2d_backward_channels_last,
     &max_pool2d_backward_by_gather,
     &max_pool2d_backward_by_scatter,
 };

@@ -3,13 +3,18 @@
 #include "cuda/max_pool2d/entries.h"
 
 namespace fastconv::cuda {
-namespace {
 
-const char* reject(const Pool2dProblem& p, const MaxPool2dTensors&) {
+const char* reason_against_gather(const Pool2dProblem& p) {
   if (p.kernel.h == 0 || p.kernel.w == 0) return "needs the window that made the indices";
   // The index of a window wholly in the padding names a cell that the window does not hold.
   if (p.dilation.h > p.H || p.dilation.w > p.W) return "a window may lie wholly in the padding";
   return nullptr;
+}
+
+namespace {
+
+const char* reject(const Pool2dProblem& p, const MaxPool2dTensors&) {
+  return reason_against_gather(p);
 }
 
 int64_t no_workspace(const Pool2dProblem&, const Device&) { return 0; }

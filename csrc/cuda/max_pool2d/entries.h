@@ -6,8 +6,13 @@
 
 namespace fastconv::cuda {
 
+extern const MaxPool2dAlgorithm max_pool2d_forward_channels_last;
 extern const MaxPool2dAlgorithm max_pool2d_forward_direct;
+extern const MaxPool2dAlgorithm max_pool2d_backward_channels_last;
 extern const MaxPool2dAlgorithm max_pool2d_backward_by_gather;
 extern const MaxPool2dAlgorithm max_pool2d_backward_by_scatter;
+
+// Why the gradient cannot be gathered, or nullptr.
+const char* reason_against_gather(const Pool2dProblem& p);
 
 }  // namespace fastconv::cuda
