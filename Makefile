@@ -80,6 +80,15 @@ format: $(VENV)/.dev  ## let ruff and clang-format rewrite what lint objects to
 cuda-compile:  ## compile every CUDA kernel for 8.0 and 9.0a, listing registers and spills (needs nvcc, no GPU)
 	$(PYTHON) scripts/cuda_compile.py --jobs $(MAX_JOBS)
 
+gpu-check:  ## where there is a GPU, with the active Python and offline: build, pytest -m cuda, the GPU bench to bench/results/
+	$(PYTHON) -c 'import fastconv._cuda_loader as c; raise SystemExit(not c.loaded)' || \
+		FORCE_CUDA=1 $(PYTHON) setup.py --quiet build_ext --inplace
+	$(PYTHON) -m pytest -m cuda -q -p no:cacheprovider tests
+	@if command -v compute-sanitizer >/dev/null; then \
+		compute-sanitizer --error-exitcode 1 $(PYTHON) -m pytest -m cuda -q -x -k captures tests/cuda_emulation; \
+		else echo "no compute-sanitizer: memory not checked"; fi
+	$(PYTHON) -m bench.gpu $(ARGS)
+
 wheel: $(VENV)/.wheel  ## dist/*.whl, tagged manylinux: one for every torch >= 2.10
 	$(call make_wheel,FORCE_CUDA=0)
 
