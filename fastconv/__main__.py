@@ -7,6 +7,7 @@ import argparse
 import torch
 
 import fastconv
+from fastconv import _cuda_loader
 from fastconv._bench.command import DESCRIPTION, run
 from fastconv._bench.options import add_options
 from fastconv._ops import _C
@@ -19,6 +20,7 @@ def info() -> str:
     facts = {
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "instruction set": f"{isa['used']} (this CPU has {isa['detected']})",
+        "CUDA kernels": "loaded" if _cuda_loader.loaded else "not built, or torch has no CUDA",
         **{key.replace("_", " "): str(value) for key, value in _C.build_info().items()},
     }
     algorithms = [
