@@ -153,8 +153,8 @@ def relative_error(
 def test_error_in_float32(libraries: dict[str, Library], direction: str) -> None:
     """Split floats have float32's grade; rounded ones have TF32's, which shows that they ran."""
     kernels = libraries["plain"]
-    conv = Conv((2, 128, 12, 12), 128, padding=(1, 1))
-    for scale in (1.0, 2.0**40, 2.0**-40):
+    conv = Conv((1, 64, 10, 10), 64, padding=(1, 1))
+    for scale in (1.0, 2.0**-40):
         assert relative_error(kernels, conv, direction, "split", scale) < 5e-7
     assert 1e-4 < relative_error(kernels, conv, direction, "tf32") < 5e-4
 
