@@ -23,7 +23,7 @@ unexport PYTHONPATH
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench bench-all test test-families fuzz soak cpp-test asan cuda-compile gpu-check lint format build wheel wheel-cuda sdist test-wheel clean distclean
+.PHONY: help demo bench bench-all test test-families fuzz soak cpp-test asan tsan cuda-compile gpu-check lint format build wheel wheel-cuda sdist test-wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -65,6 +65,13 @@ asan:  ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake --build build-asan --parallel $(MAX_JOBS)
 	@mkdir -p $(RESULTS)
 	ctest --test-dir build-asan --output-on-failure --output-junit $(abspath $(RESULTS))/asan.xml
+
+tsan:  ## the kernels from many threads at once under ThreadSanitizer
+	@$(call need,cmake,apt-get install cmake)
+	cmake -S . -B build-tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTCONV_TSAN=ON
+	cmake --build build-tsan --parallel $(MAX_JOBS)
+	@mkdir -p $(RESULTS)
+	ctest --test-dir build-tsan -R '^(threads|conv2d|max_pool2d)$$' --output-on-failure --output-junit $(abspath $(RESULTS))/tsan.xml
 
 lint: $(VENV)/.dev  ## ruff, mypy and clang-format, changing nothing
 	$(BIN)/ruff check .
