@@ -57,14 +57,14 @@ cpp-test:  ## the kernels' C++ unit tests (CMake, CTest)
 	cmake -S . -B build-cpp -DCMAKE_BUILD_TYPE=Release
 	cmake --build build-cpp --parallel $(MAX_JOBS)
 	@mkdir -p $(RESULTS)
-	ctest --test-dir build-cpp --output-on-failure --output-junit $(abspath $(RESULTS))/cpp.xml
+	ctest --test-dir build-cpp --parallel $(MAX_JOBS) --output-on-failure --output-junit $(abspath $(RESULTS))/cpp.xml
 
 asan:  ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(call need,cmake,apt-get install cmake)
 	cmake -S . -B build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTCONV_SANITIZE=ON
 	cmake --build build-asan --parallel $(MAX_JOBS)
 	@mkdir -p $(RESULTS)
-	ctest --test-dir build-asan --output-on-failure --output-junit $(abspath $(RESULTS))/asan.xml
+	ctest --test-dir build-asan --parallel $(MAX_JOBS) --output-on-failure --output-junit $(abspath $(RESULTS))/asan.xml
 
 tsan:  ## the kernels from many threads at once under ThreadSanitizer
 	@$(call need,cmake,apt-get install cmake)
