@@ -114,7 +114,7 @@ sdist: $(VENV)/.wheel  ## dist/*.tar.gz
 	$(BIN)/python -m build --sdist --no-isolation --outdir dist .
 
 test-wheel: wheel  ## install dist/*.whl beside another torch and run the suite: make test-wheel TORCH=2.11.0
-	$(BIN)/python scripts/test_wheel.py --torch $(or $(TORCH),2.13.0) $$(ls dist/*manylinux*.whl | grep -v +cu) -- -n $(TEST_JOBS) $(ARGS)
+	$(BIN)/python scripts/wheel_beside_torch.py --torch $(or $(TORCH),2.13.0) $$(ls dist/*manylinux*.whl | grep -v +cu) -- -n $(TEST_JOBS) $(ARGS)
 
 clean:  ## remove what was built, keep the environment
 	rm -rf build build-* dist out *.egg-info fastconv/*.so $(VENV)/.built

@@ -1,6 +1,6 @@
 """Installs a wheel beside some release of torch, in an environment of its own, and runs the suite.
 
-    python scripts/test_wheel.py --torch 2.11.0 dist/fastconv-*.whl -- -n 2
+    python scripts/wheel_beside_torch.py --torch 2.11.0 dist/fastconv-*.whl -- -n 2
 
 That one wheel serves every torch from 2.10 on is shown by this and by nothing less. The tests run
 from a copy, where no checkout can be imported in place of what was installed.
