@@ -6,7 +6,7 @@ namespace fastconv {
 namespace {
 
 void run_on_torch_pool(int64_t count, cpu::Parallel::Body body, void* context) {
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, context));
+  TORCH_ERROR_CODE_CHECK(torch_parallel_for(0, count, 1, body, context));
 }
 
 }  // namespace

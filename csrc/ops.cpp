@@ -1,7 +1,6 @@
 // The operators as torch sees them. Autograd, fakes and vmap are registered from Python
 // (fastconv/): the stable ABI has none of them in C++.
-#include "conv2d_op.h"
-#include "max_pool2d_op.h"
+#include "device_kernels.h"
 #include "packed_weight_op.h"
 
 STABLE_TORCH_LIBRARY(fastconv, m) {
@@ -62,18 +61,7 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
-  m.impl("conv2d", TORCH_BOX(&fastconv::conv2d));
-  m.impl("conv2d_grad_input", TORCH_BOX(&fastconv::conv2d_grad_input));
-  m.impl("conv2d_grad_weight", TORCH_BOX(&fastconv::conv2d_grad_weight));
-  m.impl("conv2d_grad_bias", TORCH_BOX(&fastconv::conv2d_grad_bias));
-  m.impl("max_pool2d", TORCH_BOX(&fastconv::max_pool2d));
-  m.impl("max_pool2d_with_indices", TORCH_BOX(&fastconv::max_pool2d_with_indices));
-  m.impl("max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward));
-  m.impl("_conv2d", TORCH_BOX(&fastconv::conv2d_eager));
-  m.impl("_conv2d_backward", TORCH_BOX(&fastconv::conv2d_backward_eager));
-  m.impl("_max_pool2d", TORCH_BOX(&fastconv::max_pool2d_eager));
-  m.impl("_max_pool2d_with_indices", TORCH_BOX(&fastconv::max_pool2d_with_indices_eager));
-  m.impl("_max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward_eager));
+  fastconv::implement_on_device(m);
   m.impl("conv2d_pack_weight", TORCH_BOX(&fastconv::conv2d_pack_weight));
   m.impl("conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed));
   m.impl("_conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed_eager));

@@ -23,11 +23,11 @@ struct ToImpl<fastconv::Text> {
   static fastconv::Text call(StableIValue value, uint64_t, bool) {
     const auto handle = to<StringHandle>(value);
     size_t length;
-    STABLE_TORCH_ERROR_CODE_CHECK(torch_string_length(handle, &length));
+    TORCH_ERROR_CODE_CHECK(torch_string_length(handle, &length));
     const char* characters;
-    STABLE_TORCH_ERROR_CODE_CHECK(torch_string_c_str(handle, &characters));
+    TORCH_ERROR_CODE_CHECK(torch_string_c_str(handle, &characters));
     fastconv::Text text(characters, length);
-    STABLE_TORCH_ERROR_CODE_CHECK(torch_delete_string(handle));
+    TORCH_ERROR_CODE_CHECK(torch_delete_string(handle));
     return text;
   }
 };

@@ -10,8 +10,6 @@
 namespace fastconv {
 namespace {
 
-// Not through the dispatcher (torch::stable::empty): that took 8 000 instructions, a tenth of a
-// tiny convolution. The C ABI drops the text of torch's own error.
 [[noreturn]] void throw_no_memory(const char* what, Sizes sizes, ScalarType type) {
   std::ostringstream message;
   message << "fastconv: can't allocate memory for " << what << " of size " << sizes << " and dtype "
@@ -19,6 +17,8 @@ namespace {
   throw std::runtime_error(message.str());
 }
 
+// Not through the dispatcher (torch::stable::empty): that took 8 000 instructions, a tenth of a
+// tiny convolution. The C ABI drops the text of torch's own error.
 Tensor allocate(Sizes sizes, Sizes strides, ScalarType type, const char* what) {
   constexpr int32_t kCurrentDevice = -1;
   AtenTensorHandle handle;
@@ -40,7 +40,7 @@ Shape::Shape(const Tensor& tensor) {
   const auto size_list = tensor.sizes();
   sizes = {size_list.data(), size_list.size()};
   int64_t* stride_list;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_strides(tensor.get(), &stride_list));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_strides(tensor.get(), &stride_list));
   strides = {stride_list, sizes.size()};
 }
 

@@ -62,6 +62,11 @@ def algorithms() -> tuple[Algorithm, ...]:
     return _ALGORITHMS
 
 
+def of_the_same_job(name: str) -> list[Algorithm]:
+    """The algorithms for that one's device, operator and direction, itself among them."""
+    return [a for a in _ALGORITHMS if _JOBS[a.name] == _JOBS[name]]
+
+
 class _Requested(threading.local):
     # Set on the instance, not on the class: torch.compile guards on it only there.
     def __init__(self) -> None:

@@ -109,9 +109,15 @@ def _by(sizes: Any) -> str:
     return "x".join(map(str, sizes))
 
 
+def _output(call: Call) -> Tensor:
+    """Of a pooling, its values."""
+    output: Tensor = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    return output
+
+
 def _facts(call: Call, *parameters: Tensor | None) -> dict[str, Any]:
     """What a row says whatever the algorithm; `parameters` are the weight, if any, and the bias."""
-    output = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
+    output = _output(call)
     given = [p for p in parameters if p is not None]
     return {
         "output_size": tuple(output.shape),
@@ -229,10 +235,10 @@ def _conv2d_rows(
 
 def _explain_max_pool2d(call: Call, backward: bool) -> list[Row]:
     input, kernel_size, stride, padding, dilation, ceil_mode, requested = _with_defaults(call)
-    values = call.result[0] if isinstance(call.result, (tuple, list)) else call.result
     step = list(stride) or kernel_size
     problem = f"{_by(input.shape)} window {_by(kernel_size)} stride {_by(step)}"
     problem += f" {_KERNEL_DTYPES[input.dtype]}"
+    facts = _facts(call)
     rows = []
     for direction in ("forward", "backward") if backward else ("forward",):
         explanation = _library(input).explain_max_pool2d(
@@ -240,7 +246,7 @@ def _explain_max_pool2d(call: Call, backward: bool) -> list[Row]:
             dtype=_KERNEL_DTYPES[input.dtype],
             input_size=input.shape,
             input_stride=_strides4(input),
-            output_stride=_strides4(values),
+            output_stride=_strides4(_output(call)),
             kernel_size=kernel_size,
             stride=step,
             padding=padding,
@@ -249,7 +255,7 @@ def _explain_max_pool2d(call: Call, backward: bool) -> list[Row]:
             **_resource(input),
             requested=requested,
         )
-        rows.append(_row(call, "max_pool2d", direction, problem, explanation, _facts(call)))
+        rows.append(_row(call, "max_pool2d", direction, problem, explanation, facts))
     return rows
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fastconv._algorithms import algorithms
+from fastconv._algorithms import algorithms, of_the_same_job
 from fastconv._table import render
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def _reasons(row: Row) -> dict[str, str]:
     reasons = dict(row.rejected)
     if row.algorithm is None:
         return reasons
-    for other in algorithms():
-        if (other.op, other.direction) == (row.op, row.direction) and other.name != row.algorithm:
+    for other in of_the_same_job(row.algorithm):
+        if other.name != row.algorithm:
             estimated = {other.name, row.algorithm} <= row.estimated_seconds.keys()
             slower = "takes longer, by the estimate" if estimated else "comes later in the list"
             reasons.setdefault(other.name, slower)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastconv import _ops
 from fastconv._autograd_max_pool2d import pool_is_channels_last
+from fastconv._inductor import called_as_it_is
 from fastconv._layout import conv2d_is_channels_last
 from fastconv._sizes import check, conv2d_output_size, max_pool2d_output_size
 
@@ -45,6 +46,7 @@ def _require_same_device(first: Tensor, *others: Tensor | None) -> None:
 
 
 @_ops.register_fake("conv2d")
+@called_as_it_is(_ops.conv2d)
 def conv2d_without_data(
     input: Tensor,
     weight: Tensor,
@@ -148,6 +150,7 @@ def _conv2d_grad_bias(grad_output: Tensor) -> Tensor:
 
 
 @_ops.register_fake("max_pool2d")
+@called_as_it_is(_ops.max_pool2d)
 def max_pool2d_without_data(
     input: Tensor,
     kernel_size: Any,
@@ -162,6 +165,7 @@ def max_pool2d_without_data(
 
 
 @_ops.register_fake("max_pool2d_with_indices")
+@called_as_it_is(_ops.max_pool2d_with_indices)
 def max_pool2d_with_indices_without_data(
     input: Tensor,
     kernel_size: Any,

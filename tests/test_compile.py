@@ -159,6 +159,20 @@ def test_ahead_of_time_package(tmp_path: Path) -> None:
             torch.testing.assert_close(package(x), model(x))
 
 
+def test_compiles_where_the_environment_says_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config, lowering
+
+    monkeypatch.setenv("CI", "true")
+    operators = [torch.ops.fastconv.conv2d.default, torch.ops.fastconv.max_pool2d.default]
+    for operator in operators:
+        monkeypatch.delitem(lowering.lowerings, operator, raising=False)
+    model = fastconv.convert(network()).eval()
+    x = image(torch.contiguous_format, 2, 16, 17).detach()
+    with torch.no_grad(), config.patch(force_disable_caches=True):
+        torch.testing.assert_close(torch.compile(model)(x), model(x))
+        assert all(operator in lowering.lowerings for operator in operators)
+
+
 def as_pair(value: Any) -> list[int]:
     return [value] if isinstance(value, int) else list(value)
 

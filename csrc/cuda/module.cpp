@@ -1,25 +1,11 @@
 // The CUDA key of torch.ops.fastconv, whose schemas are in ops.cpp, and what Python may know of the
 // GPU's algorithm lists, which needs no GPU. Importing fastconv._cuda is what registers the
 // kernels.
-#include "conv2d_op.h"
 #include "cuda/algorithm.h"
-#include "max_pool2d_op.h"
+#include "device_kernels.h"
 #include "python_face.h"
 
-STABLE_TORCH_LIBRARY_IMPL(fastconv, CUDA, m) {
-  m.impl("conv2d", TORCH_BOX(&fastconv::conv2d));
-  m.impl("conv2d_grad_input", TORCH_BOX(&fastconv::conv2d_grad_input));
-  m.impl("conv2d_grad_weight", TORCH_BOX(&fastconv::conv2d_grad_weight));
-  m.impl("conv2d_grad_bias", TORCH_BOX(&fastconv::conv2d_grad_bias));
-  m.impl("max_pool2d", TORCH_BOX(&fastconv::max_pool2d));
-  m.impl("max_pool2d_with_indices", TORCH_BOX(&fastconv::max_pool2d_with_indices));
-  m.impl("max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward));
-  m.impl("_conv2d", TORCH_BOX(&fastconv::conv2d_eager));
-  m.impl("_conv2d_backward", TORCH_BOX(&fastconv::conv2d_backward_eager));
-  m.impl("_max_pool2d", TORCH_BOX(&fastconv::max_pool2d_eager));
-  m.impl("_max_pool2d_with_indices", TORCH_BOX(&fastconv::max_pool2d_with_indices_eager));
-  m.impl("_max_pool2d_backward", TORCH_BOX(&fastconv::max_pool2d_backward_eager));
-}
+STABLE_TORCH_LIBRARY_IMPL(fastconv, CUDA, m) { fastconv::implement_on_device(m); }
 
 namespace fastconv {
 namespace {

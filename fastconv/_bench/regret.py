@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor, nn
 
 import fastconv
+from fastconv._algorithms import of_the_same_job
 from fastconv._bench.compare import MEMORY_FORMATS, Layout, WrongResultError, exact, judge, twin
 from fastconv._bench.layers import Layer
 from fastconv._bench.measure import explain_layer
@@ -93,26 +94,14 @@ def promising(
     assert told.algorithm is not None
     calls = {told.algorithm: checked(told.algorithm)}
     longest = _HOPELESS * _seconds(calls[told.algorithm])
-    for name in accepting(told):
-        if name == told.algorithm or (name.endswith("_reference") and not small):
+    for name in (algorithm.name for algorithm in of_the_same_job(told.algorithm)):
+        rejects = name in told.rejected
+        if rejects or name == told.algorithm or (name.endswith("_reference") and not small):
             continue
         call = checked(name)
         if _seconds(call) <= longest:
             calls[name] = call
     return calls
-
-
-def accepting(told: fastconv._explain.Row) -> list[str]:
-    """The algorithms of that operator and direction that have nothing against the problem."""
-    known = {algorithm.name: algorithm for algorithm in fastconv.algorithms()}
-    device = known[told.algorithm].device if told.algorithm is not None else "cpu"
-    return [
-        algorithm.name
-        for algorithm in known.values()
-        if (algorithm.device, algorithm.op, algorithm.direction)
-        == (device, told.op, told.direction)
-        and algorithm.name not in told.rejected
-    ]
 
 
 def pinned(name: str, module: nn.Module, input: Tensor, direction: Direction) -> Call:
