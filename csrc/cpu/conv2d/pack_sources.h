@@ -334,9 +334,13 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
     }
   }
 
-  TileOfA<Accumulator> in_place(int64_t begin, int64_t /*size*/) override {
+  TileOfA<Accumulator> in_place(int64_t begin, int64_t size) override {
+    return rows_share_l1<T>(strides_.filter_stride) ? rows_in_memory(begin, size)
+                                                    : TileOfA<Accumulator>{};
+  }
+  TileOfA<Accumulator> rows_in_memory(int64_t begin, int64_t /*size*/) override {
     if constexpr (std::is_same_v<T, Accumulator>) {
-      if (filters_are_rows_ && rows_share_l1<T>(strides_.filter_stride)) {
+      if (filters_are_rows_) {
         return TileOfA<T>::of_one_segment(weight_ + first_element_ + begin * strides_.filter_stride,
                                           strides_.filter_stride);
       }
