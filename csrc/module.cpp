@@ -1,8 +1,9 @@
-// The pybind11 face of the library: facts about the build, the CPU and the algorithm lists. No hot
-// path goes through here; the operators are torch's to call (ops.cpp).
+// The pybind11 face of the library: facts about the build, the CPU and the algorithm lists, and the
+// short way to the operators (ops.cpp), which are torch's to call.
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/isa.h"
 #include "cpu/max_pool2d/algorithms.h"
+#include "eager_call.h"
 #include "python_face.h"
 
 namespace fastconv {
@@ -70,4 +71,5 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &fastconv::build_info);
   m.def("isa", &fastconv::isa);
   fastconv::define_face<fastconv::CpuBackend>(m);
+  fastconv::define_eager_calls(m);
 }

@@ -1,6 +1,7 @@
 // The operators as torch sees them. Autograd, fakes and vmap are registered from Python
 // (fastconv/): the stable ABI has none of them in C++.
 #include "device_kernels.h"
+#include "kept_weight_op.h"
 #include "packed_weight_op.h"
 
 STABLE_TORCH_LIBRARY(fastconv, m) {
@@ -56,6 +57,13 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def(
       "_conv2d_packed(Tensor input, Tensor weight, Tensor? bias, Tensor packed, int stride_h, "
       "int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups) -> Tensor");
+  m.def(
+      "_conv2d_memo(Tensor input, Tensor weight, int? fingerprint, int stride_h, int stride_w, "
+      "int pad_h, int pad_w, int dilation_h, int dilation_w, int groups) -> Tensor");
+  m.def(
+      "_conv2d_kept(Tensor input, Tensor weight, Tensor? bias, Tensor memo, Tensor? packed, "
+      "int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, "
+      "int groups) -> Tensor?");
   m.def("conv2d_packed_algorithm(Tensor packed) -> str");
   m.def("weight_fingerprint(Tensor weight) -> int");
 }
@@ -65,6 +73,8 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   m.impl("conv2d_pack_weight", TORCH_BOX(&fastconv::conv2d_pack_weight));
   m.impl("conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed));
   m.impl("_conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed_eager));
+  m.impl("_conv2d_memo", TORCH_BOX(&fastconv::conv2d_memo));
+  m.impl("_conv2d_kept", TORCH_BOX(&fastconv::conv2d_kept));
   m.impl("conv2d_packed_algorithm", TORCH_BOX(&fastconv::conv2d_packed_algorithm));
   m.impl("weight_fingerprint", TORCH_BOX(&fastconv::weight_fingerprint));
 }

@@ -1,5 +1,14 @@
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
+
+class Surroundings(TypedDict):
+    tensor: type
+    parameter: type
+    dtypes: frozenset[Any]
+    forward_ad: Any
+    is_grad_enabled: Callable[[], bool]
+    has_torch_function: Callable[..., bool]
+    obstacles: Sequence[Callable[[], Any]]
 
 class AlgorithmFact(TypedDict):
     name: str
@@ -57,3 +66,15 @@ def explain_max_pool2d(
     threads: int,
     requested: str = "",
 ) -> Explanation: ...
+def eager_conv2d(
+    surroundings: Surroundings,
+    run: Callable[..., Any],
+    run_kept: Callable[..., Any],
+    record: Callable[..., Any],
+) -> Callable[..., Any]: ...
+def eager_max_pool2d(
+    surroundings: Surroundings,
+    run: Callable[..., Any],
+    record: Callable[..., Any],
+    with_indices: bool,
+) -> Callable[..., Any]: ...

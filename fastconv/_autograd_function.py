@@ -29,6 +29,14 @@ from torch.autograd import forward_ad
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+# What stands between a call and its kernel where one of these answers with something.
+_TRANSFORMS: tuple[Callable[[], Any], ...] = (
+    peek_interpreter_stack,
+    _is_any_autocast_enabled,
+    _get_tracing_state,
+)
+OBSTACLES = (*_TRANSFORMS, _len_torch_dispatch_stack)
+
 _unpack_dual: Any = forward_ad.unpack_dual
 _allow_one_level: Any = functorch_autograd_function.enable_single_level_autograd_function  # type: ignore[attr-defined]
 BelowAutograd = torch._C._AutoDispatchBelowAutograd
@@ -59,7 +67,7 @@ def nothing_between() -> bool:
     No transform, no tracer, no mode and no autocast: the operators that take plain integers may be
     called, which none of these know.
     """
-    return _nothing_transforms() and _len_torch_dispatch_stack() == 0
+    return _nothing_transforms() and not _len_torch_dispatch_stack()
 
 
 def reaches_kernel_in_backward(grad_output: Tensor) -> bool:
@@ -88,9 +96,7 @@ def _nothing_transforms() -> bool:
     return (
         not torch.compiler.is_compiling()
         and forward_ad._current_level < 0
-        and peek_interpreter_stack() is None
-        and not _is_any_autocast_enabled()
-        and _get_tracing_state() is None
+        and not any(obstacle() for obstacle in _TRANSFORMS)
     )
 
 

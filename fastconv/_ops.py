@@ -43,10 +43,11 @@ __all__ = [
     "conv2d_grad_bias",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv2d_kept_eager",
+    "conv2d_memo_eager",
     "conv2d_pack_weight",
     "conv2d_packed",
     "conv2d_packed_algorithm",
-    "conv2d_packed_eager",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_backward_eager",
@@ -73,7 +74,8 @@ max_pool2d_backward: Any = torch.ops.fastconv.max_pool2d_backward.default
 
 # For nothing_between(): the callables beneath the overloads, whose frame costs as much as a check.
 conv2d_eager: Any = torch.ops.fastconv._conv2d.default._op
-conv2d_packed_eager: Any = torch.ops.fastconv._conv2d_packed.default._op
+conv2d_kept_eager: Any = torch.ops.fastconv._conv2d_kept.default._op
+conv2d_memo_eager: Any = torch.ops.fastconv._conv2d_memo.default._op
 weight_fingerprint_eager: Any = torch.ops.fastconv.weight_fingerprint.default._op
 conv2d_backward_eager: Any = torch.ops.fastconv._conv2d_backward.default._op
 max_pool2d_eager: Any = torch.ops.fastconv._max_pool2d.default._op
@@ -86,6 +88,8 @@ _library: Any = torch.library.Library("fastconv", "FRAGMENT")  # type: ignore[no
 for _name in (
     "_conv2d",
     "_conv2d_packed",
+    "_conv2d_memo",
+    "_conv2d_kept",
     "weight_fingerprint",
     "_conv2d_backward",
     "_max_pool2d",

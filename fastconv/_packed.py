@@ -65,8 +65,13 @@ def packed_memory() -> int:
 class PackedWeights:
     """What one module keeps. A copy or a pickle of it is empty: neither carries packed data."""
 
+    recent: tuple[Tensor, Tensor | None] | None
+    """Of the last call that :meth:`find` was asked about: a memo by which the operator knows the
+    same call again, and the packed weight for it if there is one."""
+
     def __init__(self, frozen: bool = False) -> None:
         self.frozen = frozen
+        self.recent = None
         self._kept = _NOTHING
         self._choices: dict[Any, _Choice] = {}
         _all.add(self)
@@ -90,6 +95,23 @@ class PackedWeights:
         """The packed weight to convolve `input` with, or None where it is better taken as it is."""
         if input.dim() != 4:
             return None
+        blob, fingerprint = self._find(input, weight, stride, padding, dilation, groups)
+        if len(padding) == 2:
+            geometry = (*stride, *padding, *dilation, groups)
+            memo = _ops.conv2d_memo_eager(input, weight, fingerprint, *geometry)
+            self.recent = (memo, blob)
+        return blob
+
+    def _find(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+    ) -> tuple[Tensor | None, int | None]:
+        """The packed weight, and the fingerprint that it stands for unless that is promised."""
         key = (
             input.shape,
             input.stride(),
@@ -108,8 +130,9 @@ class PackedWeights:
             choices = dict(self._choices) if len(self._choices) < _MOST_CHOICES else {}
             self._choices = {**choices, key: algorithm}
         if algorithm is None:
-            return None
-        identity = self._identify(weight)
+            return None, None
+        fingerprint = None if self.frozen else _ops.weight_fingerprint_eager(weight)
+        identity = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype, fingerprint)
         kept = self._kept
         if kept.identity != identity:
             kept = _Kept(identity, {})
@@ -128,13 +151,9 @@ class PackedWeights:
             assert isinstance(blob, Tensor)
             if packed_memory() + blob.numel() > _limit():
                 self._choices = {**self._choices, key: None}
-                return None
+                return None, None
             self._kept = _Kept(identity, {**kept.blobs, algorithm: blob})
-        return blob
-
-    def _identify(self, weight: Tensor) -> Any:
-        where = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype)
-        return where if self.frozen else (*where, _ops.weight_fingerprint_eager(weight))
+        return blob, fingerprint
 
     def _choose(
         self,

@@ -13,27 +13,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 from torch.overrides import (
     handle_torch_function,
     has_torch_function_unary,
     has_torch_function_variadic,
 )
 
-from fastconv import _ops
+from fastconv import _eager, _ops
 from fastconv._algorithms import requested_algorithms as requested
-from fastconv._autograd_conv2d import EagerConv2dFunction
 from fastconv._autograd_function import (
     BelowAutograd,
     nothing_between,
     only_shows_packed_weights,
 )
-from fastconv._autograd_max_pool2d import EagerMaxPool2dFunction
 from fastconv._distributed import are_dtensors, conv2d_of_dtensors, max_pool2d_of_dtensors
 from fastconv._packed import SMALLEST_KEPT, PackedWeights
 
 __all__ = ["conv2d", "max_pool2d", "max_pool2d_with_indices"]
-
-_DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 # A torch for ROCm calls its tensors CUDA's.
 _HAS_KERNELS_FOR_GPU = torch.version.hip is None
@@ -49,32 +46,11 @@ Size2 = int | Sequence[int]
 def _is_ours(tensor: Any) -> bool:
     return (
         isinstance(tensor, Tensor)
-        and tensor.dtype in _DTYPES
+        and tensor.dtype in _eager.DTYPES
         and (tensor.is_cpu or (tensor.is_cuda and _HAS_KERNELS_FOR_GPU) or tensor.is_meta)
         and tensor.layout is torch.strided
         and not tensor.is_nested
     )
-
-
-# Whose calls no __torch_function__ and no __torch_dispatch__ of a subclass wants to see.
-_PLAIN = frozenset({Tensor, torch.nn.Parameter})
-
-# What the operators that take plain integers raise where they are not the ones to call.
-_REFUSED = (RuntimeError, TypeError, OverflowError)
-
-
-def _is_plain(tensor: Any) -> bool:
-    return type(tensor) in _PLAIN and tensor.dtype in _DTYPES
-
-
-def _plain_pair(value: Any) -> tuple[int, int] | None:
-    """(height, width) where there is nothing to convert: the usual case, in one comparison each."""
-    if type(value) is tuple:
-        if len(value) == 2 and type(value[0]) is int and type(value[1]) is int:
-            return value
-    elif type(value) is int:
-        return value, value
-    return None
 
 
 class _NotAnInt(Exception):
@@ -120,37 +96,10 @@ def _as_padding(padding: Any, weight: Tensor, stride: Any, dilation: Any) -> tup
     return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
 
 
-def _plain_convolution(
-    input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None:
-    """The pairs of a convolution that may go straight to the kernel, or None."""
-    if not nothing_between() or not _is_plain(input) or type(weight) not in _PLAIN:
-        return None
-    step, pad, spacing = _plain_pair(stride), _plain_pair(padding), _plain_pair(dilation)
-    plain_bias = bias is None or type(bias) in _PLAIN
-    if not (plain_bias and step and pad and spacing) or type(groups) is not int or requested():
-        return None
-    return step, pad, spacing
-
-
 def _records(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return torch.is_grad_enabled() and (
         weight.requires_grad or input.requires_grad or (bias is not None and bias.requires_grad)
     )
-
-
-def conv2d_eagerly(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: tuple[int, int, int, int, int, int, int],
-) -> Tensor:
-    output: Tensor
-    if _records(input, weight, bias):
-        output = EagerConv2dFunction.apply(input, weight, bias, geometry)
-    else:
-        output = _ops.conv2d_eager(input, weight, bias, *geometry)
-    return output
 
 
 def conv2d(
@@ -189,6 +138,11 @@ def conv2d(
     Matrix Multiplication" (2008), with the im2col done while packing; :func:`fastconv.algorithms`
     lists what else there is.
     """
+    output: Tensor | None
+    if not is_compiling():
+        output = _eager.conv2d(input, weight, bias, stride, padding, dilation, groups, None)
+        if output is not None:
+            return output
     if has_torch_function_variadic(input, weight, bias):
         result: Tensor = handle_torch_function(
             conv2d,
@@ -202,14 +156,6 @@ def conv2d(
             groups=groups,
         )
         return result
-    output: Tensor
-    plain = _plain_convolution(input, weight, bias, stride, padding, dilation, groups)
-    if plain is not None:
-        step, pad, spacing = plain
-        try:
-            return conv2d_eagerly(input, weight, bias, (*step, *pad, *spacing, groups))
-        except _REFUSED:
-            pass  # and again below, or taken by torch
     if are_dtensors(input, weight, bias):
         output = conv2d_of_dtensors(conv2d, input, weight, bias, stride, padding, dilation, groups)
         return output
@@ -269,19 +215,6 @@ def conv2d_keeping_weight(
         or _records(input, weight, bias)
     ):
         return conv2d(*arguments)
-    plain = _plain_convolution(*arguments)
-    if plain is not None and input.is_cpu and weight.is_cpu and input.dtype is weight.dtype:
-        step, window, spacing = plain
-        geometry = (*step, *window, *spacing, groups)
-        try:
-            blob = packed().find(input, weight, step, window, spacing, groups)
-            if blob is None:
-                output = _ops.conv2d_eager(input, weight, bias, *geometry)
-            else:
-                output = _ops.conv2d_packed_eager(input, weight, bias, blob, *geometry)
-            return output
-        except _REFUSED:
-            return conv2d(*arguments)
     if not _keeps_weight(input, weight, bias):
         return conv2d(*arguments)
     try:
@@ -312,19 +245,6 @@ def _as_window(
         ceil_mode,
         requested(),
     )
-
-
-def _plain_window(
-    input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
-) -> tuple[Any, ...] | None:
-    """The plain integers of a pooling that may go straight to the kernel, or None."""
-    if not nothing_between() or not _is_plain(input) or type(ceil_mode) is not bool:
-        return None
-    window, pad, spacing = _plain_pair(kernel_size), _plain_pair(padding), _plain_pair(dilation)
-    step = window if stride is None else _plain_pair(stride)
-    if not (window and step and pad and spacing) or requested():
-        return None
-    return (*window, *step, *pad, *spacing, ceil_mode)
 
 
 def max_pool2d(
@@ -359,6 +279,10 @@ def max_pool2d(
     """
     if return_indices:
         return max_pool2d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
+    if not is_compiling():
+        output = _eager.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
+        if output is not None:
+            return output
     if has_torch_function_unary(input):
         return handle_torch_function(
             max_pool2d,
@@ -371,14 +295,6 @@ def max_pool2d(
             ceil_mode=ceil_mode,
             return_indices=False,
         )
-    window = _plain_window(input, kernel_size, stride, padding, dilation, ceil_mode)
-    if window is not None:
-        try:
-            if input.requires_grad and torch.is_grad_enabled():
-                return EagerMaxPool2dFunction.apply(input, window)[0]
-            return _ops.max_pool2d_eager(input, *window)
-        except _REFUSED:
-            pass  # and again below, or taken by torch
     if are_dtensors(input):
         window = (kernel_size, stride, padding, dilation, ceil_mode)
         return max_pool2d_of_dtensors(max_pool2d, input, *window)
@@ -402,6 +318,13 @@ def max_pool2d_with_indices(
     return_indices: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """:func:`max_pool2d` with its indices, whatever ``return_indices`` says (as torch)."""
+    pooled: tuple[Tensor, Tensor]
+    if not is_compiling():
+        pooled = _eager.max_pool2d_with_indices(
+            input, kernel_size, stride, padding, dilation, ceil_mode
+        )
+        if pooled is not None:
+            return pooled
     if has_torch_function_unary(input):
         result: tuple[Tensor, Tensor] = handle_torch_function(
             max_pool2d_with_indices,
@@ -415,17 +338,6 @@ def max_pool2d_with_indices(
             return_indices=return_indices,
         )
         return result
-    pooled: tuple[Tensor, Tensor]
-    window = _plain_window(input, kernel_size, stride, padding, dilation, ceil_mode)
-    if window is not None:
-        try:
-            if input.requires_grad and torch.is_grad_enabled():
-                pooled = EagerMaxPool2dFunction.apply(input, window)
-            else:
-                pooled = _ops.max_pool2d_with_indices_eager(input, *window)
-            return pooled
-        except _REFUSED:
-            pass  # and again below, or taken by torch
     if are_dtensors(input):
         window = (kernel_size, stride, padding, dilation, ceil_mode)
         pooled = max_pool2d_of_dtensors(max_pool2d_with_indices, input, *window)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, is_grad_enabled
 from torch.compiler import is_compiling
 
+from fastconv import _eager as eager
 from fastconv._packed import SMALLEST_KEPT, PackedWeights
 from fastconv.functional import conv2d, conv2d_keeping_weight, max_pool2d
 
@@ -37,12 +38,14 @@ class Conv2d(torch.nn.Conv2d):
                 if weight is not None and bias is not input:
                     stride, padding, dilation = self.stride, self.padding, self.dilation
                     groups = self.groups
-                    if weight.numel() < SMALLEST_KEPT or is_grad_enabled():
-                        return conv2d(input, weight, bias, stride, padding, dilation, groups)
-                    keeper = self._packed_weights
-                    return conv2d_keeping_weight(
-                        keeper, input, weight, bias, stride, padding, dilation, groups
-                    )
+                    kept = None if self._packed is None else self._packed.recent
+                    small = weight.numel() < SMALLEST_KEPT
+                    if kept is not None or small or is_grad_enabled():
+                        output: Tensor | None = eager.conv2d(
+                            input, weight, bias, stride, padding, dilation, groups, kept
+                        )
+                        if output is not None:
+                            return output
         return super().forward(input)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

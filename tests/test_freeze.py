@@ -223,6 +223,139 @@ def test_eight_threads_serve_one_module() -> None:
     assert not failures
 
 
+def nothing_is_looked_for(*_: object) -> None:
+    raise AssertionError("the memo of the last call was for this one")
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["plain", "frozen"])
+@pytest.mark.parametrize("channels", [64, 128])
+def test_the_same_call_again_is_known(
+    frozen: bool, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, x = layer(channels), image(channels)
+    if frozen:
+        fastconv.freeze(module)
+    before = module(x)
+    monkeypatch.setattr(PackedWeights, "find", nothing_is_looked_for)
+    assert torch.equal(module(x), before)
+    assert torch.equal(module(x.clone()), before)
+    with pytest.raises(AssertionError, match="the memo"):
+        module(image(channels, size=21))
+
+
+def wider(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    return image(size=23)
+
+
+def in_channels_last(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    return x.to(memory_format=torch.channels_last)
+
+
+def two_images(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    return torch.cat([x, x])
+
+
+def without_batch(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    return x[0]
+
+
+def with_gaps(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    return image(size=40)[:, :, ::2, ::2]
+
+
+def more_stride(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    module.stride = (2, 1)
+    return x
+
+
+def more_padding(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    module.padding = (2, 0)
+    return x
+
+
+def no_bias(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    module.bias = None
+    return x
+
+
+def of_doubles(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    module.double()
+    return x.double()
+
+
+def other_values(module: fastconv.nn.Conv2d, x: Tensor) -> Tensor:
+    return x + 1
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["plain", "frozen"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        wider, in_channels_last, two_images, without_batch, with_gaps, more_stride, more_padding,
+        no_bias, of_doubles, other_values,
+    ],
+)  # fmt: skip
+def test_another_call_is_noticed(
+    frozen: bool, change: Callable[[fastconv.nn.Conv2d, Tensor], Tensor]
+) -> None:
+    module, x = layer(), image()
+    if frozen:
+        fastconv.freeze(module)
+    module(x)
+    other = change(module, x)
+    for call in (other, other) if change in (of_doubles, more_stride) else (other, x, other):
+        theirs = torch.nn.functional.conv2d(
+            call, module.weight, module.bias, module.stride, module.padding
+        )
+        ours = module(call)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        assert ours.stride() == theirs.stride()
+
+
+ONES = (1, 1, 1, 1, 1, 1, 1)
+
+
+def test_a_memo_is_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = image(), layer().weight.detach()
+    kept, memo_of = torch.ops.fastconv._conv2d_kept, torch.ops.fastconv._conv2d_memo
+    memo = memo_of(x, weight, torch.ops.fastconv.weight_fingerprint(weight), *ONES)
+    assert kept(x, weight, None, memo, None, *ONES) is not None
+    assert kept(x, weight.clone(), None, memo, None, *ONES) is None
+    assert kept(x.double(), weight.double(), None, memo, None, *ONES) is None
+    assert kept(x[0], weight, None, memo, None, *ONES) is None
+    assert kept(x, weight, None, memo, None, *ONES[:-2], 2, 1) is None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        assert kept(x, weight, None, memo, None, *ONES) is None
+    finally:
+        torch.set_num_threads(threads)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.mkldnn.conv, "fp32_precision", "tf32")
+        assert kept(x, weight, None, memo, None, *ONES) is None
+    weight[3, 5, 1, 2] += 1
+    assert kept(x, weight, None, memo, None, *ONES) is None
+    promised = memo_of(x, weight, None, *ONES)
+    weight[3, 5, 1, 2] += 1
+    assert kept(x, weight, None, promised, None, *ONES) is not None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda memo: memo[:-8], lambda memo: memo[:0], lambda memo: torch.zeros_like(memo),
+        lambda memo: memo.float(), lambda memo: memo.view(2, -1),
+        lambda memo: memo.repeat_interleave(2)[::2],
+    ],
+    ids=["short", "empty", "zeros", "float", "matrix", "strided"],
+)  # fmt: skip
+def test_a_spoilt_memo_is_refused(spoil: Callable[[Tensor], Tensor]) -> None:
+    x, weight = image(), layer().weight.detach()
+    memo = torch.ops.fastconv._conv2d_memo(x, weight, None, *ONES)
+    with pytest.raises(RuntimeError, match="Expected memo to be"):
+        torch.ops.fastconv._conv2d_kept(x, weight, None, spoil(memo), None, *ONES)
+
+
 def test_explain_shows_what_is_kept() -> None:
     module = fastconv.freeze(layer())
     needs_packing(module)

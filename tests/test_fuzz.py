@@ -142,9 +142,11 @@ def test_packed_convolutions(conv: Conv, how: Setting) -> None:
     algorithm = next(a for a in fastconv.algorithms() if a.name == name)
     want = reference(replace(x, input=input, weight=weight)).output
     numbers = (*geometry[0], *geometry[1], *geometry[2], geometry[3])
+    memo = ops._conv2d_memo(input, weight, None, *numbers)
     for output in (
         ops.conv2d_packed(input, weight, x.bias, packed, *geometry),
         ops._conv2d_packed(input, weight, x.bias, packed, *numbers),
+        ops._conv2d_kept(input, weight, x.bias, memo, packed, *numbers),
     ):
         assert is_as_exact_as_promised(output, want, algorithm)
     assert ops.weight_fingerprint(x.weight.clone()) == mark
@@ -326,6 +328,7 @@ def test_raw_operators_survive_anything(call: Call, gradient: list[int], size: l
         if not isinstance(value, str)
     }
     input, weight, bias = call.tensors()
+    a_call = torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, 2, 2)
     grad = torch.zeros(gradient)
     outcome(ops.conv2d, [input, weight, bias], numbers)
     for sizes in (size, list(call.sizes["input"] or ()), list(call.sizes["weight"] or ())):
@@ -338,3 +341,7 @@ def test_raw_operators_survive_anything(call: Call, gradient: list[int], size: l
     outcome(ops.weight_fingerprint, [weight], {})
     outcome(ops.conv2d_packed, [input, weight, bias, grad.to(torch.uint8)], numbers)
     outcome(ops.conv2d_packed_algorithm, [grad.to(torch.uint8)], {})
+    ones = (1, 1, 0, 0, 1, 1, 1)
+    outcome(ops._conv2d_memo, [input, weight, 1, *ones], {})
+    for memo in (grad.to(torch.uint8), ops._conv2d_memo(*a_call, None, *ones)):
+        outcome(ops._conv2d_kept, [input, weight, bias, memo, None, *ones], {})

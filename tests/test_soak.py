@@ -137,6 +137,7 @@ packed = ops.conv2d_pack_weight(big, [1, 64, 14, 14], [1], [1])
 assert packed.numel()
 values, indices = F.max_pool2d(x, 2, return_indices=True)
 ones, window = (1, 1, 0, 0, 1, 1, 1), (2, 2, 2, 2, 0, 0, 1, 1, False)
+memo = ops._conv2d_memo(x, w, ops.weight_fingerprint(w), *ones)
 calls = {
     "conv2d": lambda: ops.conv2d(x, w, b),
     "conv2d by name": lambda: ops.conv2d(x, w, b, algorithm="conv2d_fprop_reference"),
@@ -151,6 +152,9 @@ calls = {
     "conv2d_packed": lambda: ops.conv2d_packed(
         torch.zeros(1, 64, 14, 14), big, None, packed, [1], [1]
     ),
+    "_conv2d_memo": lambda: ops._conv2d_memo(x, w, 7, *ones),
+    "_conv2d_kept": lambda: ops._conv2d_kept(x, w, b, memo, None, *ones),
+    "_conv2d_kept of another weight": lambda: ops._conv2d_kept(x, w.clone(), b, memo, None, *ones),
     "weight_fingerprint": lambda: ops.weight_fingerprint(w),
     "max_pool2d": lambda: ops.max_pool2d(x, [2]),
     "max_pool2d_with_indices": lambda: ops.max_pool2d_with_indices(x, [2]),
@@ -187,7 +191,7 @@ def test_no_operator_keeps_anything() -> None:
     result = run_python(OPERATORS.replace("{MALLOCED}", MALLOCED))
     assert result.returncode == 0, result.stderr
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
-    assert len(lines) == 18
+    assert len(lines) == 21
     assert not {name: kept for kept, name in lines if float(kept) > 4}
 
 
