@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from _algorithms import fp32_precision
 from torch import Tensor
 
 import fastconv
@@ -315,7 +316,7 @@ def test_another_call_is_noticed(
 ONES = (1, 1, 1, 1, 1, 1, 1)
 
 
-def test_a_memo_is_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memo_is_of_one_call() -> None:
     x, weight = image(), layer().weight.detach()
     kept, memo_of = torch.ops.fastconv._conv2d_kept, torch.ops.fastconv._conv2d_memo
     memo = memo_of(x, weight, torch.ops.fastconv.weight_fingerprint(weight), *ONES)
@@ -330,8 +331,7 @@ def test_a_memo_is_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
         assert kept(x, weight, None, memo, None, *ONES) is None
     finally:
         torch.set_num_threads(threads)
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.backends.mkldnn.conv, "fp32_precision", "tf32")
+    with fp32_precision("tf32"):
         assert kept(x, weight, None, memo, None, *ONES) is None
     weight[3, 5, 1, 2] += 1
     assert kept(x, weight, None, memo, None, *ONES) is None
