@@ -7,8 +7,8 @@
 #include "checked.h"
 #include "conv2d_op.h"
 #include "cpu/conv2d/algorithms.h"
+#include "cpu/fingerprint.h"
 #include "cpu_pool.h"
-#include "fingerprint.h"
 #include "message.h"
 #include "verbose.h"
 
@@ -150,7 +150,7 @@ int64_t weight_fingerprint(const Tensor& weight) {
   const DType dtype = require_dtype(weight, "weight_fingerprint");
   const int64_t bytes = count * size_of(dtype);
   // In the operations of a convolution a byte counts for about eight.
-  return std::bit_cast<int64_t>(fingerprint(static_cast<const std::byte*>(weight.const_data_ptr()),
+  return std::bit_cast<int64_t>(cpu::fingerprint(static_cast<const std::byte*>(weight.const_data_ptr()),
                                             bytes, torch_pool(static_cast<double>(bytes) / 8)));
 }
 

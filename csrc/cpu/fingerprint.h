@@ -6,11 +6,11 @@
 
 #include "cpu/parallel.h"
 
-namespace fastconv {
+namespace fastconv::cpu {
 
 // Differs for certain where one element of 8 aligned bytes differs, and otherwise with the odds of
 // 64 random bits; says nothing against someone who seeks collisions. The same whatever the thread
 // count.
-uint64_t fingerprint(const std::byte* data, int64_t bytes, const cpu::Parallel& parallel);
+uint64_t fingerprint(const std::byte* data, int64_t bytes, const Parallel& parallel);
 
-}  // namespace fastconv
+}  // namespace fastconv::cpu
