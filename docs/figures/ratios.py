@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+
 from drawing import GREY, INK
 
 # Sphinx runs figures in their own folder, with no __file__.
