@@ -23,7 +23,7 @@ unexport PYTHONPATH
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench bench-all test test-families fuzz soak cpp-test asan tsan cuda-compile gpu-check lint format build wheel wheel-cuda sdist test-wheel clean distclean
+.PHONY: help demo bench bench-all docs test test-families fuzz soak cpp-test asan tsan cuda-compile gpu-check lint format build wheel wheel-cuda sdist test-wheel clean distclean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -37,6 +37,10 @@ bench: $(VENV)/.built $(VENV)/.demo  ## time layers of real networks: make bench
 
 bench-all: $(VENV)/.built $(VENV)/.demo  ## every kind of comparison, to bench/results/ (about half an hour)
 	$(BIN)/python -m bench.everything $(ARGS)
+
+docs: $(VENV)/.built $(VENV)/.docs  ## the pages of docs/ with their figures: out/docs/html/index.html
+	rm -rf out/docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q -d out/docs/doctrees docs out/docs/html
 
 test: $(VENV)/.built $(VENV)/.dev  ## the whole suite, then the kernels again under each lower instruction set
 	$(BIN)/python -m tests.every_isa -n $(TEST_JOBS) $(ARGS)
@@ -153,7 +157,12 @@ $(VENV)/.demo: requirements/demo.txt $(VENV)/.build
 	@$(PIP) -r $<
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.demo
+	@echo "installing the documentation's tools into $(VENV)"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.docs
 	@echo "installing the test tools into $(VENV)"
 	@$(PIP) -r $<
 	@touch $@

@@ -19,13 +19,13 @@ class Algorithm:
     """One way to compute one direction of one operator."""
 
     name: str
-    """Unique among all algorithms: what :class:`use_algorithm` takes."""
+    """What :class:`use_algorithm` takes, unique among all algorithms."""
     op: str
     """``conv2d`` or ``max_pool2d``."""
     direction: str
-    """conv2d: ``fprop``, ``dgrad``, ``wgrad``; max_pool2d: ``forward``, ``backward``."""
+    """``fprop``, ``dgrad``, ``wgrad`` of conv2d; ``forward``, ``backward`` of max_pool2d."""
     isa: str
-    """The least instruction set it needs: ``scalar``, ``avx2``, ``avx512`` or ``amx``; on a GPU its
+    """The least instruction set it needs, ``scalar``, ``avx2``, ``avx512`` or ``amx``; on a GPU its
     compute capability, as ``sm_80``."""
     dtypes: tuple[torch.dtype, ...]
     error: float
@@ -33,7 +33,7 @@ class Algorithm:
     note: str
     """The method and its workspace, in a sentence."""
     device: str = "cpu"
-    """Where it runs: ``cpu`` or ``cuda``."""
+    """Where it runs, ``cpu`` or ``cuda``."""
 
 
 _ALGORITHMS = tuple(

@@ -43,7 +43,7 @@ def convert(model: Model, inplace: bool = False, *, filter: Filter | None = None
             by its name in ``model.named_modules()``; False leaves it as it is.
 
     Returns:
-        The converted model: ``model`` itself with ``inplace=True``, otherwise a copy.
+        The converted model, which is ``model`` itself with ``inplace=True``, otherwise a copy.
     """
     return _swap(model, inplace, _TO_FASTCONV, filter)
 
@@ -71,7 +71,7 @@ def _swap(
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """What :func:`report` says about one module."""
+    """What :func:`fastconv.report` says about one module."""
 
     name: str
     module: torch.nn.Module
@@ -82,7 +82,7 @@ class ModuleReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The rows of :func:`report`; ``str()`` is a table of them."""
+    """The rows of :func:`fastconv.report`; ``str()`` is a table of them."""
 
     rows: tuple[ModuleReport, ...]
 

@@ -39,7 +39,7 @@ class Row:
     algorithm: str | None
     """What computes it; None where it is torch's own kernel."""
     rejected: dict[str, str] = field(default_factory=dict)
-    """What cannot compute it: the algorithm's name (or ``fastconv``) and the reason."""
+    """The reason against each that cannot compute it, by its name or ``fastconv``."""
     workspace_bytes: int = 0
     """Scratch memory during the call, with the present number of threads."""
     packed_bytes: int = 0
@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What :func:`explain` found; ``str()`` is the table."""
+    """What :func:`fastconv.explain` found; ``str()`` is the table."""
 
     rows: tuple[Row, ...]
 
@@ -80,7 +80,7 @@ def explain(target: Any, *inputs: Any, backward: bool = False, **parameters: Any
         parameters: keyword arguments of the model or of the convolution.
 
     Returns:
-        An object with ``.rows`` (see :class:`Row`), whose ``str()`` is a table.
+        An object with ``.rows`` (see :class:`fastconv._explain.Row`), whose ``str()`` is a table.
     """
     if isinstance(target, torch.nn.Module):
         calls = calls_of_model(target, inputs, parameters, _EXPLAINERS)
