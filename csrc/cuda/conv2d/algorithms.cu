@@ -7,6 +7,7 @@ namespace {
 
 constexpr const Conv2dAlgorithm* kFprop[] = {
     &conv2d_fprop_depthwise,
+    &conv2d_fprop_warpgroup,
     &conv2d_fprop_tensor_core,
     &conv2d_fprop_tensor_core_tf32,
     &conv2d_fprop_tensor_core_split,

@@ -6,6 +6,7 @@
 namespace fastconv::cuda {
 
 extern const Conv2dAlgorithm conv2d_fprop_depthwise;
+extern const Conv2dAlgorithm conv2d_fprop_warpgroup;
 extern const Conv2dAlgorithm conv2d_fprop_tensor_core;
 extern const Conv2dAlgorithm conv2d_fprop_tensor_core_tf32;
 extern const Conv2dAlgorithm conv2d_fprop_tensor_core_split;
