@@ -17,8 +17,8 @@ from test_depthwise_emulated import PROBLEMS as DEPTHWISE
 from test_max_pool2d_emulated import PROBLEMS as POOLS
 from test_max_pool2d_emulated import gradient_by_index, same, sprinkled
 from test_tensor_cores_emulated import IN_PLACE
+from test_warpgroups_emulated import GRADIENTS, WARPGROUP, WARPGROUP_DGRAD
 from test_warpgroups_emulated import PROBLEMS as WARPGROUPS
-from test_warpgroups_emulated import WARPGROUP
 from torch import Tensor, nn
 
 import fastconv
@@ -74,7 +74,8 @@ def algorithms(op: str) -> list[fastconv.Algorithm]:
 
 
 def needs_another_gpu(algorithm: fastconv.Algorithm) -> bool:
-    return algorithm.name == WARPGROUP and torch.cuda.get_device_capability() != (9, 0)
+    asks = algorithm.name in (WARPGROUP, WARPGROUP_DGRAD)
+    return asks and torch.cuda.get_device_capability() != (9, 0)
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
@@ -83,7 +84,7 @@ def test_every_algorithm_is_exact_on_integers(layout: str) -> None:
         ran = 0
         precision = "tf32" if "tf32" in algorithm.name else "ieee"
         for dtype in algorithm.dtypes:
-            for conv in (*IN_PLACE, *PROBLEMS, *DEPTHWISE, *WARPGROUPS):
+            for conv in (*IN_PLACE, *PROBLEMS, *DEPTHWISE, *WARPGROUPS, *GRADIENTS):
                 tensors = operands(conv, layout, dtype)
                 expected = conv.reference(
                     algorithm.direction, tensors[DGRAD], tensors[WGRAD], tensors[FPROP]
@@ -203,11 +204,14 @@ def test_large_layers_on_warpgroups(filters: int, dtype: torch.dtype) -> None:
     bias = integers((1, 1, 1, filters), "nchw", dtype).view(-1)
     expected = conv.reference(FPROP, tensors[DGRAD], tensors[WGRAD], tensors[FPROP], bias)
     moved, moved_bias = on_gpu(tensors), bias.cuda()
-    explained = fastconv.explain(moved[DGRAD], moved[WGRAD], moved_bias, padding=1)
-    assert explained.rows[0].algorithm == WARPGROUP
+    explained = fastconv.explain(moved[DGRAD], moved[WGRAD], moved_bias, padding=1, backward=True)
+    assert [row.algorithm for row in explained.rows][:2] == [WARPGROUP, WARPGROUP_DGRAD]
+    gradient = conv.reference(DGRAD, tensors[DGRAD], tensors[WGRAD], tensors[FPROP])
     for _ in range(20):
         ours = run(conv, FPROP, moved, moved_bias)
         assert torch.equal(ours.cpu(), expected.to(dtype))
+        ours = run(conv, DGRAD, moved, None, True)
+        assert torch.equal(ours.cpu(), gradient.to(dtype))
 
 
 def test_pooling_gathers_its_gradient() -> None:
@@ -285,13 +289,17 @@ def test_a_graph_captures_every_operator() -> None:
     conv = Conv((2, 8, 16, 16), 8, padding=(1, 1))
     tensors = on_gpu(operands(conv, "nchw", torch.float32))
     halves = on_gpu(operands(conv, "nhwc", torch.float16))
-    by_name = [a.name for a in algorithms("conv2d") if not needs_another_gpu(a)]
+    warpgroups = [
+        (a.direction, a.name)
+        for a in algorithms("conv2d")
+        if a.name in (WARPGROUP, WARPGROUP_DGRAD) and not needs_another_gpu(a)
+    ]
 
     def everything() -> list[Tensor]:
         values, indices = ops.max_pool2d_with_indices(tensors[DGRAD], [3, 3], [2, 2], [1, 1])
         return [
             *(run(conv, direction, tensors, None) for direction in (FPROP, DGRAD, WGRAD)),
-            *(run(conv, FPROP, halves, None, algorithm=a) for a in by_name if a == WARPGROUP),
+            *(run(conv, way, halves, None, True, name) for way, name in warpgroups),
             ops.conv2d_grad_bias(tensors[FPROP]),
             values,
             ops.max_pool2d_backward(values, indices, conv.input),

@@ -11,12 +11,13 @@ import pytest
 import torch
 from _emulator import Copies, Library, Order
 from _layouts import gaps_untouched, integers, normal, result
-from test_conv2d_emulated import FPROP, Conv, operands, simt
+from test_conv2d_emulated import DGRAD, FPROP, Conv, operands, simt
 from torch import Tensor
 
 pytestmark = pytest.mark.cuda_emulation
 
 WARPGROUP = "conv2d_fprop_cuda_warpgroup"
+WARPGROUP_DGRAD = "conv2d_dgrad_cuda_warpgroup"
 DTYPES = (torch.bfloat16, torch.float16)
 
 
@@ -80,11 +81,12 @@ def test_whenever_copies_land(libraries: dict[str, Library], order: Order, copie
         check(kernels, Conv((1, 72, 12, 12), 40, kernel=(3, 2)), torch.bfloat16, True, "nhwc")
 
 
-def random_problems(count: int) -> Iterator[Conv]:
+def random_problems(count: int, strides: int = 8, filters: int = 1) -> Iterator[Conv]:
+    """Of filters in multiples of so many."""
     numbers = random.Random(1)
     while count > 0:
         kernel, dilation, stride = (
-            (numbers.randint(1, most), numbers.randint(1, most)) for most in (4, 3, 8)
+            (numbers.randint(1, most), numbers.randint(1, most)) for most in (4, 3, strides)
         )
         conv = Conv(
             (
@@ -93,7 +95,7 @@ def random_problems(count: int) -> Iterator[Conv]:
                 numbers.randint(1, 20),
                 numbers.randint(1, 20),
             ),
-            numbers.randint(1, 150),
+            filters * numbers.randint(1, 150 // filters),
             kernel=kernel,
             stride=stride,
             dilation=dilation,
@@ -108,6 +110,38 @@ def test_random_problems_are_exact(kernels: Library) -> None:
     for seed, conv in enumerate(random_problems(40)):
         kernels.configure(seed)
         check(kernels, conv, DTYPES[seed % 2], seed % 3 > 0, "nhwc")
+
+
+# Dgrad of unit stride: filters in whole pieces too.
+GRADIENTS = [
+    Conv((2, 40, 9, 8), 24, padding=(1, 1)),
+    Conv((1, 136, 7, 6), 8, kernel=(1, 1), padding=(2, 1)),  # pixels of padding alone
+    Conv((1, 16, 21, 17), 136, kernel=(2, 3), padding=(2, 1), dilation=(2, 3)),
+    Conv((3, 200, 13, 11), 64, padding=(1, 1)),  # tiles of 256 columns
+    Conv((0, 8, 4, 4), 8),
+]
+
+
+def check_gradient(kernels: Library, conv: Conv, dtype: torch.dtype, layout: str) -> None:
+    _, weight, output = operands(conv, DGRAD, "nhwc", dtype)
+    input = result(conv.input, layout, dtype)
+    conv.check(kernels, DGRAD, input, weight, output, algorithm=WARPGROUP_DGRAD)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "gaps"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_are_exact(
+    kernels: Library, blocks: int, dtype: torch.dtype, layout: str
+) -> None:
+    for seed, conv in enumerate(GRADIENTS):
+        kernels.configure(seed + blocks)
+        check_gradient(kernels, conv, dtype, layout)
+
+
+def test_random_gradients_are_exact(kernels: Library) -> None:
+    for seed, conv in enumerate(random_problems(30, strides=1, filters=8)):
+        kernels.configure(seed)
+        check_gradient(kernels, conv, DTYPES[seed % 2], "nhwc")
 
 
 def views(conv: Conv, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -169,6 +203,20 @@ def test_they_say_what_they_need(libraries: dict[str, Library]) -> None:
         conv.run(kernels, FPROP, expanded, weight, output, algorithm=WARPGROUP)
 
 
+def test_gradients_say_what_they_need(libraries: dict[str, Library]) -> None:
+    kernels = libraries["plain"]
+    refusals = {
+        "unit strides": Conv((1, 8, 12, 12), 8, stride=(1, 2)),
+        "whole 16-byte pieces of channels": Conv((1, 8, 5, 5), 4),
+        "one group": Conv((1, 16, 5, 5), 16, groups=2),
+        "start at most 128 pixels": Conv((1, 8, 3, 3), 8, kernel=(1, 1), padding=(130, 0)),
+    }
+    for reason, conv in refusals.items():
+        tensors = operands(conv, DGRAD, "nhwc", torch.bfloat16)
+        with pytest.raises(RuntimeError, match=reason):
+            conv.run(kernels, DGRAD, *tensors, algorithm=WARPGROUP_DGRAD)
+
+
 def test_large_layers_choose_it(libraries: dict[str, Library]) -> None:
     """With four multiprocessors, eight tiles of 128 x 128 are enough."""
     kernels = libraries["plain"]
@@ -183,6 +231,10 @@ def test_large_layers_choose_it(libraries: dict[str, Library]) -> None:
         tensors = operands(conv, FPROP, "nhwc", torch.bfloat16)
         conv.check(kernels, FPROP, *tensors)
         assert (kernels.last_algorithm == WARPGROUP) == chosen
+        if conv.filters != 136:
+            tensors = operands(conv, DGRAD, "nhwc", torch.float16)
+            conv.check(kernels, DGRAD, *tensors)
+            assert (kernels.last_algorithm == WARPGROUP_DGRAD) == chosen
     tensors = operands(large, FPROP, "nhwc", torch.float32)
     large.check(kernels, FPROP, *tensors)
     assert kernels.last_algorithm != WARPGROUP
