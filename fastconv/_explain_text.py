@@ -84,11 +84,13 @@ def _reasons(row: Row) -> dict[str, str]:
     reasons = dict(row.rejected)
     if row.algorithm is None:
         return reasons
+    slower = "was passed over: not worth it here, or another was asked for"
     for other in of_the_same_job(row.algorithm):
-        if other.name != row.algorithm:
-            estimated = {other.name, row.algorithm} <= row.estimated_seconds.keys()
-            slower = "takes longer, by the estimate" if estimated else "comes later in the list"
-            reasons.setdefault(other.name, slower)
+        if other.name == row.algorithm:
+            slower = "comes later in the list"
+            continue
+        estimated = {other.name, row.algorithm} <= row.estimated_seconds.keys()
+        reasons.setdefault(other.name, "takes longer, by the estimate" if estimated else slower)
     return reasons
 
 

@@ -50,6 +50,11 @@ struct Algorithm : AlgorithmInfo {
   int64_t (*workspace)(const Problem&, const Device&);
   // Enqueues launches that overwrite the whole output. Never waits for the device, never allocates.
   void (*run)(const Problem&, const Tensors&, std::byte* workspace, const Queue&);
+  // Why a device of sufficient compute capability is not for it either, or nullptr; null where that
+  // alone decides.
+  const char* (*reject_device)(const Device&) = nullptr;
+  // Is it worth taking where nobody asks for it by name? Null: wherever it can.
+  bool (*worthwhile)(const Problem&, const Device&) = nullptr;
 };
 
 template <class Algorithm>
@@ -63,7 +68,9 @@ std::string reason_against(const Algorithm& algorithm, const typename Algorithm:
   if ((algorithm.dtypes & only(problem.dtype)) == 0) {
     return std::string("has no kernel for ") + name_of(problem.dtype);
   }
-  const char* reason = algorithm.reject(problem, tensors);
+  const char* reason =
+      algorithm.reject_device == nullptr ? nullptr : algorithm.reject_device(device);
+  if (reason == nullptr) reason = algorithm.reject(problem, tensors);
   return reason == nullptr ? std::string() : std::string(reason);
 }
 
@@ -80,6 +87,8 @@ const Algorithm& select(std::span<const Algorithm* const> list,
     bool accepts(const Algorithm& algorithm) const {
       return algorithm.compute_capability <= device.compute_capability &&
              (algorithm.dtypes & only(problem.dtype)) != 0 &&
+             (algorithm.worthwhile == nullptr || algorithm.worthwhile(problem, device)) &&
+             (algorithm.reject_device == nullptr || algorithm.reject_device(device) == nullptr) &&
              algorithm.reject(problem, tensors) == nullptr;
     }
     std::string reason_against(const Algorithm& algorithm) const {

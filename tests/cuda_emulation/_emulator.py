@@ -184,6 +184,7 @@ class Library:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.library = ctypes.CDLL(str(path))
+        self.library.emulation_last_algorithm.restype = ctypes.c_char_p
         self.memory_hooks = bool(self.library.emulation_has_memory_hooks())
         self.multiprocessors = 4
 
@@ -191,6 +192,10 @@ class Library:
         self, seed: int = 1, order: Order = Order.RANDOM, copies: Copies = Copies.RANDOM
     ) -> None:
         self.library.emulation_configure(int(order), int(copies), ctypes.c_uint64(seed))
+
+    @property
+    def last_algorithm(self) -> str:
+        return self.library.emulation_last_algorithm().decode()
 
     def conv2d(
         self,

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "async.h"
 #include "runtime.h"
 
 namespace cuda_emulation {
@@ -45,7 +46,9 @@ bool Block::run(unsigned block_index) {
   warp_epoch.fill(0);
   live_ = size_;
   waiting_ = 0;
+  asleep_ = 0;
   stuck_ = false;
+  async_begin_block();
   for (unsigned i = 0; i < size_; ++i) {
     fibers_[i].stack_pointer = stacks().prepare(static_cast<int>(i), entry);
     fibers_[i].identity = {{i}, {block_index}, {size_}, {grid_size_}};
@@ -59,6 +62,7 @@ bool Block::run(unsigned block_index) {
   shuffle_order();
   current_ = pick();
   cuda_emulation_switch(&main_stack_, fibers_[current_].stack_pointer);
+  if (!stuck_) async_end_block();
   return !stuck_;
 }
 
@@ -106,7 +110,9 @@ int Block::pick() {
 // The running thread cannot go on: the next one that can takes over.
 void Block::suspend() {
   const int left = current_;
-  const int next = pick();
+  async_land_some();
+  int next = pick();
+  while (next < 0 && live_ > 0 && async_land_one()) next = pick();
   if (next == left) return;
   if (next >= 0) {
     current_ = next;
@@ -116,7 +122,8 @@ void Block::suspend() {
   if (live_ > 0) {
     report("deadlock",
            std::to_string(waiting_) + " of " + std::to_string(live_) +
-               " threads wait at a barrier, the others for the rest of their warp",
+               " threads wait at a barrier, " + std::to_string(asleep_) +
+               " at an asynchronous one, the others for the rest of their warp",
            nullptr);
     stuck_ = true;
   }
@@ -128,6 +135,12 @@ void Block::abandon() {
   void* never_resumed;
   cuda_emulation_switch(&never_resumed, main_stack_);
   __builtin_unreachable();
+}
+
+void Block::sleep() {
+  ++asleep_;
+  suspend();
+  --asleep_;
 }
 
 void Block::barrier(const void* code) {
@@ -144,6 +157,7 @@ void Block::barrier(const void* code) {
 void Block::release_barrier() {
   waiting_ = 0;
   ++epoch;
+  async_join_threads(0, size_);
   for (size_t i = 0; i < warps_.size(); ++i) {
     warps_[i].ready |= at_barrier_[i];
     at_barrier_[i] = 0;

@@ -129,11 +129,14 @@ cuda::MaxPool2dList pool_list(std::string_view direction) {
   throw std::runtime_error("no such direction");
 }
 
+const char* last_algorithm = "";
+
 template <class List, class Problem, class Tensors>
 void run(List list, const Problem& problem, const Tensors& tensors, std::string_view algorithm,
          int multiprocessors) {
   const cuda::Queue queue{{90, multiprocessors}, nullptr};
   const auto& chosen = cuda::select(list, problem, tensors, queue.device, algorithm);
+  last_algorithm = chosen.name;
   const GuardedBytes workspace(static_cast<size_t>(chosen.workspace(problem, queue.device)));
   cuda_emulation::shadow_add_global(workspace.data(), workspace.size(), false);
   chosen.run(problem, tensors, workspace.data(), queue);
@@ -152,6 +155,9 @@ int reporting_errors(char* error, int64_t error_size, const F& body) {
 }
 
 }  // namespace
+
+// The one that ran last.
+EMULATION_API const char* emulation_last_algorithm() { return last_algorithm; }
 
 // tensors: input, weight, output, bias. 0, or 1 with the reason in `error`.
 EMULATION_API int emulation_conv2d(const char* direction, const char* algorithm, int dtype,

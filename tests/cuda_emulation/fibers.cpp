@@ -41,16 +41,21 @@ namespace cuda_emulation {
 Stacks::Stacks() {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   stride = kBytes + page;
-  void* mapping = mmap(nullptr, stride * kMaxThreads, PROT_READ | PROT_WRITE,
+  void* mapping = mmap(nullptr, stride * kMaxThreads, PROT_NONE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) throw std::runtime_error("no memory for the stacks");
   begin = static_cast<std::byte*>(mapping);
-  for (int i = 0; i < kMaxThreads; ++i) {
-    mprotect(begin + static_cast<size_t>(i) * stride, page, PROT_NONE);
-  }
 }
 
 void* Stacks::prepare(int thread, void (*entry)()) {
+  // Above its guard page. Only now: each takes two of the 65530 mappings that a process may have,
+  // and a run of the tests loads dozens of libraries.
+  for (; opened <= thread; ++opened) {
+    if (mprotect(begin + static_cast<size_t>(opened + 1) * stride - kBytes, kBytes,
+                 PROT_READ | PROT_WRITE) != 0) {
+      throw std::runtime_error("no more mappings for stacks");
+    }
+  }
   auto* top = reinterpret_cast<void**>(begin + static_cast<size_t>(thread + 1) * stride);
   constexpr int kSavedRegisters = 6;
   *--top = nullptr;  // a function finds its stack 8 bytes off a multiple of 16

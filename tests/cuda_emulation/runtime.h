@@ -45,6 +45,7 @@ struct Stacks {
   bool contains(const void* address) const;
   std::byte* begin;
   size_t stride;
+  int opened = 0;
 };
 extern "C" void cuda_emulation_switch(void** save, void* to);
 
@@ -68,10 +69,14 @@ class Block {
   // Runs one block to its end; false where it could not finish.
   bool run(unsigned block_index);
 
+  unsigned size() const { return size_; }
   const Thread& thread() const { return fibers_[current_].identity; }
   void barrier(const void* code);
   // The last lane of the warp to arrive runs `collective` for all 32.
   void warp_collective(Collective collective, void* arguments, const void* code);
+  // The running thread stops until another wakes it.
+  void sleep();
+  void wake(int thread) { warps_[thread / kWarpSize].ready |= 1u << (thread % kWarpSize); }
   // Leaves the block at once, for good: the running thread has hit a guard page.
   [[noreturn]] void abandon();
 
@@ -113,7 +118,7 @@ class Block {
   std::vector<uint32_t> at_barrier_;  // lanes of each warp
   void* main_stack_ = nullptr;
   int current_ = 0;
-  unsigned live_ = 0, waiting_ = 0;
+  unsigned live_ = 0, waiting_ = 0, asleep_ = 0;
   bool stuck_ = false;
 };
 
@@ -157,6 +162,8 @@ void shadow_access(const void* address, size_t bytes, Access access, unsigned th
                    const void* code);
 void shadow_copy_issued(const std::byte* shared, int bytes, const void* code);
 void shadow_copy_landed(const std::byte* shared, int bytes);
+// Bytes that no thread wrote are there; who may read them is not this detector's to say.
+void shadow_arrived(const std::byte* shared, size_t bytes);
 void shadow_atomic(const void* address, size_t bytes, const void* code);
 bool shadow_enabled();
 

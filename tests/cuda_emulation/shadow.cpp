@@ -197,6 +197,14 @@ void shadow_copy_landed(const std::byte* shared, int bytes) {
             });
 }
 
+void shadow_arrived(const std::byte* shared, size_t bytes) {
+  if (!shadow_enabled()) return;
+  for_cells(shared, bytes, 0, nullptr, [](const Region&, Cell& cell, const std::byte*) {
+    cell.initialised = true;
+    cell.write = cell.read = {};
+  });
+}
+
 void shadow_atomic(const void* address, size_t bytes, const void* code) {
   if (!shadow_enabled()) return;
   for_cells(address, bytes, self().thread.x, code,
@@ -255,6 +263,10 @@ extern "C" void __tsan_write_range(const void* address, size_t bytes) {
     cuda_emulation::hook(address, bytes, cuda_emulation::Access::write,
                          __builtin_return_address(0));
   }
+}
+// Of a launch's static variable: has it been made?
+extern "C" char __tsan_atomic8_load(const volatile char* made, int) {
+  return __atomic_load_n(made, __ATOMIC_ACQUIRE);
 }
 extern "C" void __tsan_init() {}
 extern "C" void __tsan_func_entry(const void*) {}

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import _specimens_sm90 as sm90
 import pytest
 import torch
 from _emulator import HERE, ROOT
@@ -23,7 +24,7 @@ def nvcc() -> str | None:
 
 def build(folder: Path, architecture: str) -> Path:
     library = folder / "libconformance.so"
-    sources = [HERE / "specimens.cu", HERE / "on_gpu" / "conformance.cu"]
+    sources = [*sorted(HERE.glob("specimens*.cu")), HERE / "on_gpu" / "conformance.cu"]
     includes = [f"-I{ROOT / 'csrc'}", f"-I{HERE}"]
     flags = ["-std=c++20", f"-arch={architecture}", "-Xcompiler=-fPIC", "-shared"]
     command = [str(nvcc()), *flags, *includes, *map(str, sources), "-o", str(library)]
@@ -33,13 +34,19 @@ def build(folder: Path, architecture: str) -> Path:
 
 @pytest.mark.cuda_emulation
 @pytest.mark.skipif(nvcc() is None, reason="needs nvcc")
-def test_the_program_builds_without_a_gpu(tmp_path: Path) -> None:
-    assert hasattr(ctypes.CDLL(str(build(tmp_path, "sm_80"))), "conformance")
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90a"])
+def test_the_program_builds_without_a_gpu(tmp_path: Path, architecture: str) -> None:
+    assert hasattr(ctypes.CDLL(str(build(tmp_path, architecture))), "conformance")
+
+
+def is_sm90() -> bool:
+    return torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
 
 
 @pytest.fixture(scope="module")
 def specimens(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return ctypes.CDLL(str(build(tmp_path_factory.mktemp("conformance"), "native")))
+    architecture = "sm_90a" if is_sm90() else "native"
+    return ctypes.CDLL(str(build(tmp_path_factory.mktemp("conformance"), architecture)))
 
 
 @pytest.mark.cuda
@@ -75,3 +82,15 @@ def test_shuffles_and_barriers(specimens: ctypes.CDLL) -> None:
         pointers = [ctypes.c_void_p(t.data_ptr()) for t in (a, a, c)]
         assert specimens.conformance(kernel.encode(), *pointers, 64, 0) == 0
         assert torch.equal(c, right)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not is_sm90() or nvcc() is None, reason="needs an sm_90 GPU and nvcc")
+@pytest.mark.parametrize("name", sm90.NAMES)
+def test_tensor_maps_and_warpgroups_are_as_emulated(specimens: ctypes.CDLL, name: str) -> None:
+    right = sm90.expected(name)
+    a, b = (t.cuda() for t in sm90.operands(name))
+    c = torch.full_like(right, float("nan"), device="cuda")
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (a, b, c)]
+    assert specimens.conformance(name.encode(), *pointers, 64, 0) == 0
+    assert torch.equal(c.cpu(), right)

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 
+#include "async.h"
 #include "runtime.h"
 
 namespace cuda_emulation {
@@ -29,7 +30,10 @@ void run_shuffle(void* const* arguments, int) {
   }
 }
 
-void run_warp_barrier(void* const*, int warp) { ++running->warp_epoch[warp]; }
+void run_warp_barrier(void* const*, int warp) {
+  ++running->warp_epoch[warp];
+  async_join_threads(static_cast<unsigned>(warp) * kWarpSize, kWarpSize);
+}
 
 struct LoadMatrices {
   uint32_t* fragment;

@@ -7,6 +7,7 @@ namespace {
 
 constexpr const Conv2dAlgorithm* kFprop[] = {
     &conv2d_fprop_depthwise,
+    &conv2d_fprop_warpgroup,
     &conv2d_fprop_tensor_core,
     &conv2d_fprop_tensor_core_tf32,
     &conv2d_fprop_tensor_core_split,
@@ -18,6 +19,7 @@ constexpr const Conv2dAlgorithm* kFprop[] = {
 
 constexpr const Conv2dAlgorithm* kDgrad[] = {
     &conv2d_dgrad_depthwise,
+    &conv2d_dgrad_warpgroup,
     &conv2d_dgrad_tensor_core,
     &conv2d_dgrad_tensor_core_tf32,
     &conv2d_dgrad_tensor_core_split,

@@ -6,6 +6,7 @@
 namespace fastconv::cuda {
 
 extern const Conv2dAlgorithm conv2d_fprop_depthwise;
+extern const Conv2dAlgorithm conv2d_fprop_warpgroup;
 extern const Conv2dAlgorithm conv2d_fprop_tensor_core;
 extern const Conv2dAlgorithm conv2d_fprop_tensor_core_tf32;
 extern const Conv2dAlgorithm conv2d_fprop_tensor_core_split;
@@ -14,6 +15,7 @@ extern const Conv2dAlgorithm conv2d_fprop_tensor_core_tf32_copied;
 extern const Conv2dAlgorithm conv2d_fprop_tensor_core_split_copied;
 extern const Conv2dAlgorithm conv2d_fprop_simt;
 extern const Conv2dAlgorithm conv2d_dgrad_depthwise;
+extern const Conv2dAlgorithm conv2d_dgrad_warpgroup;
 extern const Conv2dAlgorithm conv2d_dgrad_tensor_core;
 extern const Conv2dAlgorithm conv2d_dgrad_tensor_core_tf32;
 extern const Conv2dAlgorithm conv2d_dgrad_tensor_core_split;
