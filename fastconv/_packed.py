@@ -32,8 +32,8 @@ _DTYPE_NAMES = {
 
 # Smaller weights are packed in less time than it takes to look for what was kept of them.
 SMALLEST_KEPT = 4096
-# Bytes a second of one thread that checks: it fingerprints 12 to 20 GB/s, but then the packed weight
-# has to come from memory as well. And what the looking costs in seconds.
+# Bytes a second of one thread that checks: it fingerprints 12 to 20 GB/s, but then the packed
+# weight has to come from memory as well. And what the looking costs in seconds.
 _CHECK_RATE = 8e9
 _OVERHEAD = 3e-6
 # Input sizes, layouts and settings for which a module remembers the choice.

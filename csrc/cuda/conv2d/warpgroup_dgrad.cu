@@ -59,8 +59,8 @@ const Conv2dAlgorithm conv2d_dgrad_warpgroup = {
     {"conv2d_dgrad_cuda_warpgroup", "conv2d", "dgrad", 90, only(DType::bf16) | only(DType::f16),
      kSimtError,
      "implicit GEMM by wgmma on 16-bit elements, of channels_last tensors in one group and unit "
-     "strides, brought by the Tensor Memory Accelerator; chosen like fprop's; workspace: the "
-     "weight, turned round"},
+     "strides, brought by the Tensor Memory Accelerator; by name alone until it has run on a "
+     "GPU; workspace: the weight, turned round"},
     reject,
     workspace,
     run,

@@ -21,8 +21,7 @@ const Conv2dAlgorithm conv2d_fprop_warpgroup = {
     {"conv2d_fprop_cuda_warpgroup", "conv2d", "fprop", 90, only(DType::bf16) | only(DType::f16),
      kSimtError,
      "implicit GEMM by wgmma on 16-bit elements, of channels_last tensors in one group, brought by "
-     "the Tensor Memory Accelerator; chosen for at least 64 channels on both sides and two tiles "
-     "of 128 x 128 for each multiprocessor; no workspace"},
+     "the Tensor Memory Accelerator; by name alone until it has run on a GPU; no workspace"},
     reject,
     workspace,
     run,
