@@ -29,7 +29,7 @@ double winograd_rate(Isa isa) { return isa == Isa::avx2 ? 15e9 : 25e9; }
 // Bytes a second of one core.
 constexpr double kTransforms = 28e9;
 constexpr double kStreamedWeights = 9e9;
-constexpr double kPackedPixels = 12e9;  // im2col while packing
+constexpr double kPackedPixels = 12e9;   // im2col while packing
 constexpr double kPackedWeights = 12e9;  // weights while packing
 constexpr double kTransformedWeights = 2.2e9;
 constexpr double kFreshMemory = 1.5e9;  // the same where the workspace is mapped anew each call
