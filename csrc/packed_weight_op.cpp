@@ -150,8 +150,9 @@ int64_t weight_fingerprint(const Tensor& weight) {
   const DType dtype = require_dtype(weight, "weight_fingerprint");
   const int64_t bytes = count * size_of(dtype);
   // In the operations of a convolution a byte counts for about eight.
-  return std::bit_cast<int64_t>(cpu::fingerprint(static_cast<const std::byte*>(weight.const_data_ptr()),
-                                            bytes, torch_pool(static_cast<double>(bytes) / 8)));
+  return std::bit_cast<int64_t>(
+      cpu::fingerprint(static_cast<const std::byte*>(weight.const_data_ptr()), bytes,
+                       torch_pool(static_cast<double>(bytes) / 8)));
 }
 
 std::string conv2d_packed_algorithm(const Tensor& packed) {
