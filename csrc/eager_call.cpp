@@ -126,7 +126,7 @@ class EagerConv2d {
         run_kept_(std::move(run_kept)),
         record_(std::move(record)) {}
 
-  // input, weight, bias, stride, padding, dilation, groups, kept: (memo, packed) or None
+  // input, weight, bias, stride, padding, dilation, groups, kept: (memo, packed, ...) or None
   py::object operator()(PyObject* const* args) const {
     PyObject* const bias = args[2];
     PyObject* const kept = args[7];
@@ -148,7 +148,7 @@ class EagerConv2d {
     }
     PyObject* call[12] = {args[0], args[1], bias};
     size_t count = 3;
-    const bool has_memo = PyTuple_CheckExact(kept) && PyTuple_GET_SIZE(kept) == 2;
+    const bool has_memo = PyTuple_CheckExact(kept) && PyTuple_GET_SIZE(kept) >= 2;
     for (Py_ssize_t i = 0; has_memo && i < 2; ++i) call[count++] = PyTuple_GET_ITEM(kept, i);
     for (PyObject* number : geometry) call[count++] = number;
     return Surroundings::called(has_memo ? run_kept_.ptr() : run_.ptr(), call, count);

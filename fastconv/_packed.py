@@ -10,6 +10,7 @@ not kept. :func:`fastconv.freeze` is the caller's promise that makes the check u
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -52,30 +53,36 @@ class _Kept:
 
     identity: Any
     blobs: dict[str, Tensor]
+    # A promise is about memory, which another weight must not come to lie in.
+    memory: Tensor | None
 
 
-_NOTHING = _Kept(None, {})
+_NOTHING = _Kept(None, {}, None)
 _all: weakref.WeakSet[PackedWeights] = weakref.WeakSet()
+_changing_all = threading.Lock()
 
 
 def packed_memory() -> int:
     """Bytes of packed weights that all modules of this process keep."""
-    return sum(kept.nbytes for kept in list(_all))
+    with _changing_all:
+        return sum(kept.nbytes for kept in _all)
 
 
 class PackedWeights:
     """What one module keeps. A copy or a pickle of it is empty: neither carries packed data."""
 
-    recent: tuple[Tensor, Tensor | None] | None
+    recent: tuple[Tensor, Tensor | None, Tensor | None] | None
     """Of the last call that :meth:`find` was asked about: a memo by which the operator knows the
-    same call again, and the packed weight for it if there is one."""
+    same call again, the packed weight for it if there is one, and what holds the memory that a
+    promise is about."""
 
     def __init__(self, frozen: bool = False) -> None:
         self.frozen = frozen
         self.recent = None
         self._kept = _NOTHING
         self._choices: dict[Any, _Choice] = {}
-        _all.add(self)
+        with _changing_all:
+            _all.add(self)
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()
@@ -96,65 +103,45 @@ class PackedWeights:
         """The packed weight to convolve `input` with, or None where it is better taken as it is."""
         if input.dim() != 4:
             return None
-        blob, fingerprint = self._find(input, weight, stride, padding, dilation, groups)
+        window = (stride, padding, dilation, groups)
+        precision = torch._C._get_fp32_precision_getter("mkldnn", "conv")
+        weight_lies = (weight.shape, weight.stride(), weight.dtype)
+        key = (
+            (input.shape, input.stride()),
+            weight_lies,
+            window,
+            (precision, torch.get_num_threads()),
+        )
+        if key not in self._choices:
+            self._choose_for(key, self._choose(input, weight, *window, precision))
+        algorithm = self._choices.get(key)
+        blob, fingerprint, memory = None, None, None
+        if algorithm is not None:
+            fingerprint = None if self.frozen else _ops.weight_fingerprint_eager(weight)
+            memory = weight.detach() if self.frozen else None
+            kept = self._kept
+            identity = (weight.data_ptr(), *weight_lies, fingerprint)
+            if kept.identity != identity:
+                kept = _Kept(identity, {}, memory)
+            blob = kept.blobs.get(algorithm)
+            if blob is None:
+                lies = _is_channels_last(input)
+                blob = _ops.conv2d_pack_weight(weight, input.shape, *window, lies, algorithm)
+                assert isinstance(blob, Tensor)
+                if packed_memory() + blob.numel() <= _limit():
+                    self._kept = _Kept(identity, {**kept.blobs, algorithm: blob}, kept.memory)
+                else:
+                    self._choose_for(key, None)
+                    blob, fingerprint, memory = None, None, None
         if len(padding) == 2:
             geometry = (*stride, *padding, *dilation, groups)
             memo = _ops.conv2d_memo_eager(input, weight, fingerprint, *geometry)
-            self.recent = (memo, blob)
+            self.recent = (memo, blob, memory)
         return blob
 
-    def _find(
-        self,
-        input: Tensor,
-        weight: Tensor,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
-        groups: int,
-    ) -> tuple[Tensor | None, int | None]:
-        """The packed weight, and the fingerprint that it stands for unless that is promised."""
-        key = (
-            input.shape,
-            input.stride(),
-            weight.dtype,
-            torch._C._get_fp32_precision_getter("mkldnn", "conv"),
-            torch.get_num_threads(),
-            stride,
-            padding,
-            dilation,
-            groups,
-        )
-        if key in self._choices:
-            algorithm = self._choices[key]
-        else:
-            algorithm = self._choose(input, weight, stride, padding, dilation, groups, key[3])
-            choices = dict(self._choices) if len(self._choices) < _MOST_CHOICES else {}
-            self._choices = {**choices, key: algorithm}
-        if algorithm is None:
-            return None, None
-        fingerprint = None if self.frozen else _ops.weight_fingerprint_eager(weight)
-        identity = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype, fingerprint)
-        kept = self._kept
-        if kept.identity != identity:
-            kept = _Kept(identity, {})
-        blob = kept.blobs.get(algorithm)
-        if blob is None:
-            blob = _ops.conv2d_pack_weight(
-                weight,
-                input.shape,
-                stride,
-                padding,
-                dilation,
-                groups,
-                _is_channels_last(input),
-                algorithm,
-            )
-            assert isinstance(blob, Tensor)
-            if packed_memory() + blob.numel() > _limit():
-                self._choices = {**self._choices, key: None}
-                return None, None
-            self._kept = _Kept(identity, {**kept.blobs, algorithm: blob})
-        return blob, fingerprint
+    def _choose_for(self, key: Any, choice: _Choice) -> None:
+        choices = dict(self._choices) if len(self._choices) < _MOST_CHOICES else {}
+        self._choices = {**choices, key: choice}
 
     def _choose(
         self,

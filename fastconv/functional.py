@@ -53,6 +53,10 @@ def _is_ours(tensor: Any) -> bool:
     )
 
 
+# What find() and the operators raise where a weight cannot be kept.
+_REFUSED = (RuntimeError, TypeError, OverflowError)
+
+
 class _NotAnInt(Exception):
     pass
 
@@ -219,16 +223,19 @@ def conv2d_keeping_weight(
         return conv2d(*arguments)
     try:
         step, spacing = _as_pair(stride), _as_pair(dilation)
-        padding = _as_padding(padding, weight, step, spacing)
+        window = (step, _as_padding(padding, weight, step, spacing), spacing, _as_int(groups))
     except _NotAnInt:
         return conv2d(*arguments)
-    with BelowAutograd():
-        blob = packed().find(input, weight, step, padding, spacing, groups)
-        if blob is not None:
-            output = _ops.conv2d_packed(input, weight, bias, blob, step, padding, spacing, groups)
-        else:
-            output = _ops.conv2d(input, weight, bias, step, padding, spacing, groups)
-    return output
+    try:
+        with BelowAutograd():
+            blob = packed().find(input, weight, *window)
+            if blob is None:
+                output = _ops.conv2d(input, weight, bias, *window)
+            else:
+                output = _ops.conv2d_packed(input, weight, bias, blob, *window)
+            return output
+    except _REFUSED:
+        return conv2d(*arguments)  # which refuses it in torch's words, or needs no packed weight
 
 
 def _as_window(

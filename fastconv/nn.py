@@ -19,6 +19,10 @@ from fastconv.functional import conv2d, conv2d_keeping_weight, max_pool2d
 __all__ = ["Conv2d", "LazyConv2d", "MaxPool2d"]
 
 
+# What a module may have of its own, in place of its class's or its parameters.
+_IN_THE_WAY = ("weight", "bias", "_conv_forward")
+
+
 class Conv2d(torch.nn.Conv2d):
     """:class:`torch.nn.Conv2d` computed by :func:`fastconv.conv2d`, every padding_mode included.
 
@@ -33,7 +37,7 @@ class Conv2d(torch.nn.Conv2d):
         # subclass: those may have a _conv_forward, or a parametrized weight.
         if type(self) is Conv2d and self.padding_mode == "zeros" and not is_compiling():
             own, parameters = self.__dict__, self._parameters
-            if "weight" not in own and "bias" not in own and len(parameters) == 2:
+            if len(parameters) == 2 and own.keys().isdisjoint(_IN_THE_WAY):
                 weight, bias = parameters.get("weight"), parameters.get("bias", input)
                 if weight is not None and bias is not input:
                     stride, padding, dilation = self.stride, self.padding, self.dilation

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from _algorithms import fp32_precision
@@ -311,6 +316,115 @@ def test_another_call_is_noticed(
         ours = module(call)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
         assert ours.stride() == theirs.stride()
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["plain", "frozen"])
+def test_another_weight_is_noticed(frozen: bool) -> None:
+    """Of another kernel size, with gaps, expanded: not for what was chosen for the first."""
+    module, x = layer(), image()
+    if frozen:
+        fastconv.freeze(module)
+    module(x)
+    big = torch.randn(128, 256, 3, 3) / 30
+    for weight in (
+        big[:, :128], big[::2, :128], big[:1, :128].expand(128, 128, 3, 3),
+        torch.randn(128, 128, 1, 1), torch.randn(64, 128, 5, 5) / 30,
+    ):  # fmt: skip
+        module.weight = torch.nn.Parameter(weight)
+        module.bias = None
+        ours, theirs = module(x), plain(module, x)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(module(x), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [32, 64, 128, 256])
+def test_a_promise_does_not_pass_to_another_weight_in_the_same_place(channels: int) -> None:
+    """Memory that is given back is what the next allocation of that size gets."""
+    x = image(channels)
+    module = fastconv.freeze(layer(channels))
+    for _ in range(10):
+        module(x)
+        del module.weight
+        module.weight = torch.nn.Parameter(torch.randn(channels, channels, 3, 3) / 30)
+        theirs = plain(module, x)
+        torch.testing.assert_close(module(x), theirs, rtol=1e-4, atol=1e-4)
+        module.bfloat16()
+        module.float()
+        theirs = plain(module, x)
+        torch.testing.assert_close(module(x), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_promise_ends_with_its_memory() -> None:
+    module = fastconv.freeze(layer())
+    module(image())
+    weight = weakref.ref(module.weight.untyped_storage())
+    fastconv.unfreeze(module)
+    del module.weight
+    gc.collect()
+    assert weight() is None
+
+
+def test_threads_that_start_to_keep_at_once() -> None:
+    """The list of all that is kept grows while another thread adds it up."""
+    failures: list[BaseException] = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(10):
+            net = torch.nn.Sequential(*[fastconv.nn.Conv2d(32, 32, 3) for _ in range(60)])
+
+            def serve(net: torch.nn.Module = net) -> None:
+                try:
+                    for module in net:
+                        PackedWeights()
+                        module._packed_weights()
+                        packed_memory()
+                except BaseException as error:
+                    failures.append(error)
+
+            threads = [threading.Thread(target=serve) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not failures
+
+
+def test_a_forward_of_the_modules_own_is_called() -> None:
+    """Known as seamless tiling: the instance gets a _conv_forward of its own."""
+
+    def circular(
+        self: torch.nn.Conv2d, input: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        padded = torch.nn.functional.pad(input, (1, 1, 1, 1), mode="circular")
+        return torch.nn.functional.conv2d(padded, weight, bias)
+
+    module = torch.nn.Conv2d(8, 8, 3, padding=1)
+    module._conv_forward = circular.__get__(module)  # type: ignore[method-assign]
+    converted = fastconv.convert(copy.deepcopy(module))
+    for _ in range(3):
+        torch.testing.assert_close(converted(image(8)), module(image(8)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("groups", [np.int64(2), torch.tensor(2), 2])
+def test_groups_of_any_integer_type(groups: Any) -> None:
+    module = fastconv.nn.Conv2d(128, 128, 3, padding=1, groups=2)
+    module.groups = groups
+    theirs = torch.nn.functional.conv2d(image(), module.weight, module.bias, padding=1, groups=2)
+    for _ in range(2):
+        torch.testing.assert_close(module(image()), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("groups", [True, 1.0, None, (1,)])
+def test_groups_that_are_none_are_refused_as_torch_does(groups: Any) -> None:
+    ours, theirs = layer(), torch.nn.Conv2d(128, 128, 3, padding=1)
+    ours.groups = theirs.groups = groups
+    with pytest.raises(Exception) as wanted:  # noqa: PT011  whatever torch raises
+        theirs(image())
+    with pytest.raises(type(wanted.value)):
+        ours(image())
 
 
 ONES = (1, 1, 1, 1, 1, 1, 1)
