@@ -20,8 +20,9 @@ def freeze(model: Model) -> Model:
     Each :class:`fastconv.nn.Conv2d` then keeps its weight in the form that its algorithm makes of
     it, and uses that without looking at the weight again, wherever nothing records gradients. A
     weight edited in place afterwards is **not** noticed there; one that is replaced, moved or cast
-    is, at the next call, and until then its memory is held. Calls that record gradients always use the weight as it is. :func:`unfreeze` ends it, and a
-    deep copy or a pickle of the model is not frozen.
+    is, at the next call, and until then its memory is held. Calls that record gradients always use
+    the weight as it is. :func:`unfreeze` ends it, and a deep copy or a pickle of the model is not
+    frozen.
 
     The first call with each input size packs; what is kept is bounded by the environment's
     ``FASTCONV_PACK_LIMIT_MB`` (1024; 0 keeps nothing), for all modules together.
