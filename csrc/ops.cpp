@@ -55,9 +55,6 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
       "conv2d_packed(Tensor input, Tensor weight, Tensor? bias, Tensor packed, "
       "SymInt[2] stride=1, SymInt[2] padding=0, SymInt[2] dilation=1, SymInt groups=1) -> Tensor");
   m.def(
-      "_conv2d_packed(Tensor input, Tensor weight, Tensor? bias, Tensor packed, int stride_h, "
-      "int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups) -> Tensor");
-  m.def(
       "_conv2d_memo(Tensor input, Tensor weight, int? fingerprint, int stride_h, int stride_w, "
       "int pad_h, int pad_w, int dilation_h, int dilation_w, int groups) -> Tensor");
   m.def(
@@ -72,7 +69,6 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   fastconv::implement_on_device(m);
   m.impl("conv2d_pack_weight", TORCH_BOX(&fastconv::conv2d_pack_weight));
   m.impl("conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed));
-  m.impl("_conv2d_packed", TORCH_BOX(&fastconv::conv2d_packed_eager));
   m.impl("_conv2d_memo", TORCH_BOX(&fastconv::conv2d_memo));
   m.impl("_conv2d_kept", TORCH_BOX(&fastconv::conv2d_kept));
   m.impl("conv2d_packed_algorithm", TORCH_BOX(&fastconv::conv2d_packed_algorithm));

@@ -87,7 +87,6 @@ _library: Any = torch.library.Library("fastconv", "FRAGMENT")  # type: ignore[no
 
 for _name in (
     "_conv2d",
-    "_conv2d_packed",
     "_conv2d_memo",
     "_conv2d_kept",
     "weight_fingerprint",

@@ -42,9 +42,10 @@ class Conv2d(torch.nn.Conv2d):
                 if weight is not None and bias is not input:
                     stride, padding, dilation = self.stride, self.padding, self.dilation
                     groups = self.groups
+                    if weight.numel() < SMALLEST_KEPT or is_grad_enabled():
+                        return conv2d(input, weight, bias, stride, padding, dilation, groups)
                     kept = None if self._packed is None else self._packed.recent
-                    small = weight.numel() < SMALLEST_KEPT
-                    if kept is not None or small or is_grad_enabled():
+                    if kept is not None:
                         output: Tensor | None = eager.conv2d(
                             input, weight, bias, stride, padding, dilation, groups, kept
                         )

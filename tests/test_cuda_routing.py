@@ -133,7 +133,7 @@ def test_without_the_library_one_sentence_says_so(name: str, arguments: tuple) -
 
 def test_every_operator_of_a_tensor_has_its_way_to_cuda() -> None:
     """Those that keep packed weights are of the CPU alone."""
-    of_the_cpu = ("conv2d_pack_weight", "conv2d_packed", "_conv2d_packed", "weight_fingerprint")
+    of_the_cpu = ("conv2d_pack_weight", "conv2d_packed", "weight_fingerprint")
     of_the_cpu += ("_conv2d_memo", "_conv2d_kept")
     for name in torch._C._dispatch_get_registrations_for_dispatch_key("CPU"):
         operator = name.removeprefix("fastconv::")

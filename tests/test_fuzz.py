@@ -145,7 +145,6 @@ def test_packed_convolutions(conv: Conv, how: Setting) -> None:
     memo = ops._conv2d_memo(input, weight, None, *numbers)
     for output in (
         ops.conv2d_packed(input, weight, x.bias, packed, *geometry),
-        ops._conv2d_packed(input, weight, x.bias, packed, *numbers),
         ops._conv2d_kept(input, weight, x.bias, memo, packed, *numbers),
     ):
         assert is_as_exact_as_promised(output, want, algorithm)
