@@ -96,6 +96,21 @@ double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool
          (threads > 1 ? 3 * kStage : 0);
 }
 
+double winograd_wgrad_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, int threads) {
+  (void)conv;
+  (void)outputs;
+  (void)isa;
+  (void)threads;
+  return 1e9;
+}
+
+double direct_wgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
+  (void)p;
+  (void)isa;
+  (void)threads;
+  return 1;
+}
+
 double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads) {
   const GroupedPlan plan = grouped_plan(gather, lanes, threads);
   const double vectors = as_double(plan.bundles * plan.vectors_a_bundle) * as_double(plan.depth);

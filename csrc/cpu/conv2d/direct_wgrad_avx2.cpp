@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/direct_wgrad_ahead.h"
 #include "cpu/conv2d/direct_wgrad_plan.h"
 #include "cpu/conv2d/entries.h"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/direct_wgrad.h"
 
 namespace fastconv::cpu {
@@ -19,11 +20,15 @@ struct DirectWgradEntry {
         .run(static_cast<const float*>(t.input), static_cast<const float*>(t.output),
              static_cast<float*>(t.weight), workspace, parallel);
   }
+  static double cost(const Conv2dProblem& p, int threads) {
+    return direct_wgrad_seconds(p, Target::kIsa, threads);
+  }
   static constexpr Conv2dAlgorithm algorithm(const char* name) {
     return {{name, "conv2d", "wgrad", Target::kIsa, only(DType::f32), kError, kNote},
             reject,
             workspace,
-            run};
+            run,
+            cost};
   }
 
  private:

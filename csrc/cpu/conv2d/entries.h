@@ -36,6 +36,8 @@ extern const Conv2dAlgorithm conv2d_dgrad_winograd_f4_avx512;
 extern const Conv2dAlgorithm conv2d_dgrad_winograd_f2_avx512;
 extern const Conv2dAlgorithm conv2d_fprop_im2col_gemm_avx512;
 extern const Conv2dAlgorithm conv2d_dgrad_im2col_gemm_avx512;
+extern const Conv2dAlgorithm conv2d_wgrad_winograd_f4_avx512;
+extern const Conv2dAlgorithm conv2d_wgrad_winograd_f2_avx512;
 extern const Conv2dAlgorithm conv2d_wgrad_direct_avx512;
 extern const Conv2dAlgorithm conv2d_wgrad_im2col_gemm_avx512;
 extern const Conv2dAlgorithm conv2d_fprop_grouped_avx2;
@@ -47,6 +49,8 @@ extern const Conv2dAlgorithm conv2d_dgrad_winograd_f4_avx2;
 extern const Conv2dAlgorithm conv2d_dgrad_winograd_f2_avx2;
 extern const Conv2dAlgorithm conv2d_fprop_im2col_gemm_avx2;
 extern const Conv2dAlgorithm conv2d_dgrad_im2col_gemm_avx2;
+extern const Conv2dAlgorithm conv2d_wgrad_winograd_f4_avx2;
+extern const Conv2dAlgorithm conv2d_wgrad_winograd_f2_avx2;
 extern const Conv2dAlgorithm conv2d_wgrad_direct_avx2;
 extern const Conv2dAlgorithm conv2d_wgrad_im2col_gemm_avx2;
 #endif

@@ -79,7 +79,7 @@ class Winograd {
       arrays.v = carver.take<float>(plan_.v_elements());
       arrays.m = carver.take<float>(plan_.m_elements());
       arrays.scratch =
-          carver.take<float>(Tiles::kScratchFloats * (plan_.workers > 1 ? 1 : threads_));
+          carver.take<float>(Tiles::Pixels::kScratchFloats * (plan_.workers > 1 ? 1 : threads_));
     }
     return arrays;
   }
@@ -103,7 +103,8 @@ class Winograd {
 
   int64_t count_runs(int64_t begin, int64_t size) const {
     int64_t runs = 0;
-    for_each_tile_run(plan_, begin, size, Tiles::kRunColumns, [&](const TileRun&) { ++runs; });
+    for_each_tile_run(plan_, begin, size, Tiles::Pixels::kRunColumns,
+                      [&](const TileRun&) { ++runs; });
     return runs;
   }
 
@@ -116,9 +117,9 @@ class Winograd {
     parallel.for_each(shares, [&](int64_t index) {
       const EvenParts parts{runs * vectors, 1, shares};
       const int64_t from = parts.begin(index), to = from + parts.size(index);
-      const Tiles tiles(conv_, plan_, arrays.scratch + index * Tiles::kScratchFloats);
+      const Tiles tiles(conv_, plan_, arrays.scratch + index * Tiles::Pixels::kScratchFloats);
       int64_t at = 0;
-      for_each_tile_run(plan_, begin, size, Tiles::kRunColumns, [&](const TileRun& run) {
+      for_each_tile_run(plan_, begin, size, Tiles::Pixels::kRunColumns, [&](const TileRun& run) {
         for (int64_t vector = 0; vector < vectors; ++vector, ++at) {
           if (at >= from && at < to) use(tiles, run, vector);
         }

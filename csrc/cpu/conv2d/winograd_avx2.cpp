@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "cpu/conv2d/cost.h"
+#include "cpu/conv2d/direct_wgrad_ahead.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/winograd_plan.h"
 #include "cpu/conv2d/worker_pool.h"
@@ -21,6 +22,7 @@
 #include "cpu/gemm/vector_avx2.h"
 // After the vectors.
 #include "cpu/conv2d/winograd.h"
+#include "cpu/conv2d/winograd_wgrad.h"
 
 namespace fastconv::cpu {
 namespace {
@@ -28,9 +30,15 @@ namespace {
 struct Direct {
   static const Conv2dAlgorithm& fprop() { return conv2d_fprop_im2col_gemm_avx2; }
   static const Conv2dAlgorithm& dgrad() { return conv2d_dgrad_im2col_gemm_avx2; }
+  static const Conv2dAlgorithm& wgrad(const Conv2dProblem& p) {
+    const Conv2dAlgorithm& direct = conv2d_wgrad_direct_avx2;
+    return direct.reject(p) == nullptr ? direct : conv2d_wgrad_im2col_gemm_avx2;
+  }
 };
 using F2 = WinogradAlgorithm<Avx2, WinogradF2, Direct>;
 using F4 = WinogradAlgorithm<Avx2, WinogradF4, Direct>;
+using F2Wgrad = WinogradWgradAlgorithm<Avx2, WinogradF2, Direct>;
+using F4Wgrad = WinogradWgradAlgorithm<Avx2, WinogradF4, Direct>;
 
 }  // namespace
 
@@ -42,6 +50,10 @@ const Conv2dAlgorithm conv2d_dgrad_winograd_f4_avx2 =
     F4::dgrad_algorithm("conv2d_dgrad_winograd_f4_avx2");
 const Conv2dAlgorithm conv2d_dgrad_winograd_f2_avx2 =
     F2::dgrad_algorithm("conv2d_dgrad_winograd_f2_avx2");
+const Conv2dAlgorithm conv2d_wgrad_winograd_f4_avx2 =
+    F4Wgrad::algorithm("conv2d_wgrad_winograd_f4_avx2");
+const Conv2dAlgorithm conv2d_wgrad_winograd_f2_avx2 =
+    F2Wgrad::algorithm("conv2d_wgrad_winograd_f2_avx2");
 
 }  // namespace fastconv::cpu
 #pragma GCC pop_options

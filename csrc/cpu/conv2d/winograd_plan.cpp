@@ -23,8 +23,48 @@ int64_t own_workers(const WinogradPlan& plan, int threads) {
   return plan.tiles() / threads >= (small ? kOwnTiles : kOwnTilesOfLargeU) ? threads : 1;
 }
 
+// Filters and channels of one task of the gradient of the weight: V, M and U of 128 tiles take 19
+// MB.
+constexpr int64_t kMostOfWeight = 256;
+
 bool is_dense_enough(const Strides4& s, int64_t channels, int64_t columns) {
   return s.w == 1 || columns == 1 || s.c == 1 || channels == 1;
+}
+
+WinogradPlan without_blocks(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
+                            int64_t depth, int64_t row_stride) {
+  WinogradPlan plan{};
+  plan.outputs = outputs;
+  plan.points = outputs + 2;
+  plan.rows = {outputs, conv.dilation.h, conv.out_height};
+  plan.columns = {outputs, conv.dilation.w, conv.out_width};
+  plan.tile_rows = plan.rows.tiles();
+  plan.tile_columns = plan.columns.tiles();
+  plan.images = conv.images;
+  plan.channels = conv.channels;
+  plan.filters = conv.filters;
+  plan.lanes = lanes;
+  plan.panel = panel;
+  plan.depth = depth;
+  plan.row_stride = row_stride;
+  plan.lane_channels = round_up(conv.channels, lanes);
+  plan.points_per_row = std::max<int64_t>(depth / std::max<int64_t>(plan.lane_channels, 1), 1);
+  plan.rows_per_point = std::max<int64_t>(ceil_div(conv.channels, depth), 1);
+  plan.panels = ceil_div(conv.filters, panel);
+  plan.m_stride = BlockOfC<float>::stride_for(conv.filters + lanes - 1);
+  return plan;
+}
+
+// After the blocks.
+void place_points(WinogradPlan& plan) {
+  plan.block_tiles = plan.blocks.largest();
+  const int64_t row = plan.block_tiles * plan.row_stride;
+  for (int64_t e = 0; e < plan.tile_points(); ++e) {
+    plan.v_point[e] = plan.rows_per_point > 1 ? e * plan.rows_per_point * row
+                                              : e / plan.points_per_row * row +
+                                                    e % plan.points_per_row * plan.lane_channels;
+    plan.u_point[e] = e * plan.channels * plan.panels * plan.panel;
+  }
 }
 
 }  // namespace
@@ -70,26 +110,7 @@ const char* winograd_reject(const Conv2dProblem& p) {
 
 WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
                            int64_t depth, int64_t row_stride, int threads) {
-  WinogradPlan plan{};
-  plan.outputs = outputs;
-  plan.points = outputs + 2;
-  plan.rows = {outputs, conv.dilation.h, conv.out_height};
-  plan.columns = {outputs, conv.dilation.w, conv.out_width};
-  plan.tile_rows = plan.rows.tiles();
-  plan.tile_columns = plan.columns.tiles();
-  plan.images = conv.images;
-  plan.channels = conv.channels;
-  plan.filters = conv.filters;
-  plan.lanes = lanes;
-  plan.panel = panel;
-  plan.depth = depth;
-  plan.row_stride = row_stride;
-  plan.lane_channels = round_up(conv.channels, lanes);
-  plan.points_per_row = std::max<int64_t>(depth / std::max<int64_t>(plan.lane_channels, 1), 1);
-  plan.rows_per_point = std::max<int64_t>(ceil_div(conv.channels, depth), 1);
-  plan.panels = ceil_div(conv.filters, panel);
-  plan.m_stride = BlockOfC<float>::stride_for(conv.filters + lanes - 1);
-
+  WinogradPlan plan = without_blocks(conv, outputs, lanes, panel, depth, row_stride);
   constexpr int64_t kFloat = sizeof(float);
   const int64_t floats_per_tile =
       plan.row_groups() * row_stride + plan.tile_points() * plan.m_stride;
@@ -99,16 +120,29 @@ WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t la
   const int64_t most = std::max<int64_t>(bytes / kFloat / floats_per_tile, 1);
   plan.blocks = EvenParts::at_most(plan.tiles(), most, 1);
   plan.blocks.parts = round_up(plan.blocks.parts, plan.workers);
-  plan.block_tiles = plan.blocks.largest();
-
-  const int64_t row = plan.block_tiles * row_stride;
-  for (int64_t e = 0; e < plan.tile_points(); ++e) {
-    plan.v_point[e] = plan.rows_per_point > 1 ? e * plan.rows_per_point * row
-                                              : e / plan.points_per_row * row +
-                                                    e % plan.points_per_row * plan.lane_channels;
-    plan.u_point[e] = e * conv.channels * plan.panels * panel;
-  }
+  place_points(plan);
   return plan;
+}
+
+WinogradPlan winograd_wgrad_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes,
+                                 int64_t panel, int64_t depth, int64_t row_stride) {
+  WinogradPlan plan = without_blocks(conv, outputs, lanes, panel, depth, row_stride);
+  plan.workers = 1;
+  plan.blocks = EvenParts::at_most(plan.tiles(), kLongestSum, 1);
+  place_points(plan);
+  return plan;
+}
+
+WinogradWgradBlocks winograd_wgrad_blocks(const WinogradConv& conv, int64_t lanes, int threads) {
+  WinogradWgradBlocks blocks{EvenParts::at_most(conv.filters, kMostOfWeight, lanes),
+                             EvenParts::at_most(conv.channels, kMostOfWeight, lanes)};
+  while (blocks.count() < threads) {
+    EvenParts& longer =
+        blocks.filters.largest() > blocks.channels.largest() ? blocks.filters : blocks.channels;
+    if (longer.largest() <= lanes) break;
+    longer.parts = std::min(2 * longer.parts, ceil_div(longer.extent, lanes));
+  }
+  return blocks;
 }
 
 }  // namespace fastconv::cpu

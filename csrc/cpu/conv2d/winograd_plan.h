@@ -95,6 +95,19 @@ struct WinogradPlan {
 WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
                            int64_t depth, int64_t row_stride, int threads);
 
+// The same for the gradient of the weight, whose blocks are running sums: at most kLongestSum
+// tiles, for any number of threads. The places of M are those of the transformed grad_output.
+WinogradPlan winograd_wgrad_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes,
+                                 int64_t panel, int64_t depth, int64_t row_stride);
+
+// The weight as its gradient is cut into tasks, in whole vectors.
+struct WinogradWgradBlocks {
+  EvenParts filters, channels;
+
+  int64_t count() const { return filters.parts * channels.parts; }
+};
+WinogradWgradBlocks winograd_wgrad_blocks(const WinogradConv& conv, int64_t lanes, int threads);
+
 // Neighbouring tiles of one row of tiles, the first of them number `first` in its block: those of
 // `residues` neighbouring residues in each of `spans` spans. In several spans only where that is
 // all residues: what lies under the run is then one piece of a row.

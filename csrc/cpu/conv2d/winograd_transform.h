@@ -1,7 +1,9 @@
 // The one-dimensional transforms of Winograd's minimal filtering F(m, 3), which turn m outputs of a
 // 3-tap filter into m + 2 products (Lavin and Gray, "Fast Algorithms for Convolutional Neural
 // Networks", 2015; the matrices are Cook-Toom's for the points below). Two passes, along columns
-// and along rows, make F(m x m, 3 x 3). To be included under an instruction set's pragma.
+// and along rows, make F(m x m, 3 x 3). The gradient of the weight is the same sum of products read
+// the other way: what made outputs of products makes factors of grad_output, and what made factors
+// of the weight makes its gradient of products. To be included under an instruction set's pragma.
 #pragma once
 
 #include "cpu/gemm/blocking.h"
@@ -60,6 +62,22 @@ struct WinogradF2 {
     to[0] = L::add(from[0], L::add(m1, m2));
     to[to_stride] = L::add(L::subtract(m1, m2), from[3 * from_stride]);
   }
+
+  static void grad_output(const Type* from, Type* to, int from_stride, int to_stride) {
+    const Type d0 = from[0], d1 = from[from_stride];
+    to[0] = d0;
+    to[to_stride] = L::add(d0, d1);
+    to[2 * to_stride] = L::subtract(d0, d1);
+    to[3 * to_stride] = d1;
+  }
+
+  static void grad_weight(const Type* from, Type* to, int from_stride, int to_stride) {
+    const Type u1 = from[from_stride], u2 = from[2 * from_stride];
+    const Type even = L::add(u1, u2);
+    to[0] = L::multiply_add(0.5, even, from[0]);
+    to[to_stride] = L::multiply(0.5, L::subtract(u1, u2));
+    to[2 * to_stride] = L::multiply_add(0.5, even, from[3 * from_stride]);
+  }
 };
 
 // Points 0, +-5/8, +-3/2 and infinity. Against float64 these leave 1.0e-6 at 256 channels, the
@@ -90,16 +108,14 @@ struct WinogradF4 {
   }
 
   static void weight(const Type* from, Type* to, int from_stride, int to_stride) {
-    constexpr double zero = 1 / (kA2 * kB2);
-    constexpr double at_a = 1 / (2 * kA2 * (kA2 - kB2)), at_b = 1 / (2 * kB2 * (kB2 - kA2));
     const Type g0 = from[0], g1 = from[from_stride], g2 = from[2 * from_stride];
-    const Type even_a = L::multiply_add(kA2 * at_a, g2, L::multiply(at_a, g0));
-    const Type even_b = L::multiply_add(kB2 * at_b, g2, L::multiply(at_b, g0));
-    to[0] = L::multiply(zero, g0);
-    to[to_stride] = L::multiply_add(kA * at_a, g1, even_a);
-    to[2 * to_stride] = L::multiply_add(-kA * at_a, g1, even_a);
-    to[3 * to_stride] = L::multiply_add(kB * at_b, g1, even_b);
-    to[4 * to_stride] = L::multiply_add(-kB * at_b, g1, even_b);
+    const Type even_a = L::multiply_add(kA2 * kAtA, g2, L::multiply(kAtA, g0));
+    const Type even_b = L::multiply_add(kB2 * kAtB, g2, L::multiply(kAtB, g0));
+    to[0] = L::multiply(kAtZero, g0);
+    to[to_stride] = L::multiply_add(kA * kAtA, g1, even_a);
+    to[2 * to_stride] = L::multiply_add(-kA * kAtA, g1, even_a);
+    to[3 * to_stride] = L::multiply_add(kB * kAtB, g1, even_b);
+    to[4 * to_stride] = L::multiply_add(-kB * kAtB, g1, even_b);
     to[5 * to_stride] = g2;
   }
 
@@ -115,6 +131,38 @@ struct WinogradF4 {
     to[3 * to_stride] =
         L::multiply_add(a3, odd_a, L::multiply_add(b3, odd_b, from[5 * from_stride]));
   }
+
+  static void grad_output(const Type* from, Type* to, int from_stride, int to_stride) {
+    constexpr double a = kA, b = kB, a2 = kA2, b2 = kB2, a3 = kA * kA2, b3 = kB * kB2;
+    const Type d0 = from[0], d1 = from[from_stride];
+    const Type d2 = from[2 * from_stride], d3 = from[3 * from_stride];
+    const Type even_a = L::multiply_add(a2, d2, d0), even_b = L::multiply_add(b2, d2, d0);
+    const Type odd_a = L::multiply_add(a3, d3, L::multiply(a, d1));
+    const Type odd_b = L::multiply_add(b3, d3, L::multiply(b, d1));
+    to[0] = d0;
+    to[to_stride] = L::add(even_a, odd_a);
+    to[2 * to_stride] = L::subtract(even_a, odd_a);
+    to[3 * to_stride] = L::add(even_b, odd_b);
+    to[4 * to_stride] = L::subtract(even_b, odd_b);
+    to[5 * to_stride] = d3;
+  }
+
+  static void grad_weight(const Type* from, Type* to, int from_stride, int to_stride) {
+    const Type u1 = from[from_stride], u2 = from[2 * from_stride];
+    const Type u3 = from[3 * from_stride], u4 = from[4 * from_stride];
+    const Type even_a = L::add(u1, u2), odd_a = L::subtract(u1, u2);
+    const Type even_b = L::add(u3, u4), odd_b = L::subtract(u3, u4);
+    to[0] =
+        L::multiply_add(kAtA, even_a, L::multiply_add(kAtB, even_b, L::multiply(kAtZero, from[0])));
+    to[to_stride] = L::multiply_add(kA * kAtA, odd_a, L::multiply(kB * kAtB, odd_b));
+    to[2 * to_stride] = L::multiply_add(kA2 * kAtA, even_a,
+                                        L::multiply_add(kB2 * kAtB, even_b, from[5 * from_stride]));
+  }
+
+ private:
+  // Of the weight's transform, for the points 0, kA and kB.
+  static constexpr double kAtZero = 1 / (kA2 * kB2);
+  static constexpr double kAtA = 1 / (2 * kA2 * (kA2 - kB2)), kAtB = 1 / (2 * kB2 * (kB2 - kA2));
 };
 
 }  // namespace fastconv::cpu

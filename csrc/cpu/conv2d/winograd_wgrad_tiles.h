@@ -1,0 +1,123 @@
+// The two ends of Winograd's gradient of the weight that the convolution itself does not have: from
+// grad_output to M, and from the sums U to the weight. To be included under an instruction set's
+// pragma.
+#pragma once
+
+#include "cpu/conv2d/store_filter.h"
+#include "cpu/conv2d/winograd_pixels.h"
+#include "cpu/conv2d/winograd_plan.h"
+#include "cpu/conv2d/winograd_transform.h"
+
+namespace fastconv::cpu {
+
+template <class Target, template <class> class Method>
+class WinogradWgradTiles {
+ public:
+  using Vector = typename Target::template Vector<float>;
+  using Type = typename Vector::Type;
+  using Transform = Method<Target>;
+  static constexpr int kLanes = Vector::kLanes;
+  static constexpr int kPoints = Transform::kPoints;
+  static constexpr int kOutputs = Transform::kOutputs;
+  static constexpr int64_t kTaps = 9;
+  using Pixels = WinogradPixels<Target, kOutputs, kPoints>;
+
+  WinogradWgradTiles(const WinogradConv& conv, const WinogradPlan& plan)
+      : conv_(conv), plan_(plan) {}
+
+  // M of filters [filter, filter + kLanes) for the tiles of a run; zero past the edges of
+  // grad_output. scratch: Pixels::kScratchFloats.
+  void transform_grad_output(const float* grad, int64_t filter, const TileRun& run, float* m,
+                             float* scratch) const {
+    const TilePixels pixels{grad + filter * conv_.y.c,
+                            conv_.y,
+                            conv_.filters - filter,
+                            conv_.out_height,
+                            conv_.out_width,
+                            0,
+                            0};
+    const typename Pixels::template Tiles<kOutputs> tiles(pixels, run, conv_.dilation, scratch);
+    const int64_t point = plan_.block_tiles * plan_.m_stride;
+    float* to = m + run.first * plan_.m_stride + filter;
+    for (int64_t t = 0; t < run.size(); ++t, to += plan_.m_stride) {
+      const TileView from = tiles.tile(t);
+      Type half[kPoints * kOutputs];
+#pragma GCC unroll 8
+      for (int j = 0; j < kOutputs; ++j) {
+        Type column[kOutputs], transformed[kPoints];
+#pragma GCC unroll 8
+        for (int i = 0; i < kOutputs; ++i) {
+          column[i] = Vector::load_unaligned(from.at + i * from.row + j * from.column);
+        }
+        Transform::grad_output(column, transformed, 1, 1);
+#pragma GCC unroll 8
+        for (int i = 0; i < kPoints; ++i) half[i * kOutputs + j] = transformed[i];
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < kPoints; ++i) {
+        Type row[kPoints];
+        Transform::grad_output(half + i * kOutputs, row, 1, 1);
+#pragma GCC unroll 8
+        for (int j = 0; j < kPoints; ++j) {
+          Vector::store(to + (i * kPoints + j) * point, row[j]);
+        }
+      }
+    }
+  }
+
+  // One filter of the weight from its sums, U[point][channel] a `point` apart; added to what the
+  // weight holds where there is any. False where one is not finite. taps: kTaps whole vectors of
+  // channels.
+  bool transform_sums(const float* u, int64_t point, float* taps, float* weight,
+                      bool accumulate) const {
+    const int64_t tap_stride = plan_.lane_channels;
+    const Type zero = Vector::zero();
+    Type not_finite = zero;
+    for (int64_t c = 0; c < conv_.channels; c += kLanes) {
+      Type half[3 * kPoints];
+#pragma GCC unroll 8
+      for (int j = 0; j < kPoints; ++j) {
+        Type column[kPoints], transformed[3];
+#pragma GCC unroll 8
+        for (int i = 0; i < kPoints; ++i) {
+          column[i] = Vector::load(u + (i * kPoints + j) * point + c);
+        }
+        Transform::grad_weight(column, transformed, 1, 1);
+#pragma GCC unroll 8
+        for (int i = 0; i < 3; ++i) half[i * kPoints + j] = transformed[i];
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < 3; ++i) {
+        Type row[3];
+        Transform::grad_weight(half + i * kPoints, row, 1, 1);
+#pragma GCC unroll 8
+        for (int j = 0; j < 3; ++j) {
+          // 0 * x is 0, or NaN where x is not finite.
+          not_finite = Vector::multiply_add(row[j], zero, not_finite);
+          Vector::store(taps + (3 * i + j) * tap_stride + c, row[j]);
+        }
+      }
+    }
+    if (accumulate) add_weight(weight, taps, tap_stride);
+    store_filter<Target>(taps, tap_stride, 3, 3, conv_.channels, weight, conv_.weight);
+    alignas(64) float seen[kLanes];
+    Vector::store(seen, not_finite);
+    float any = 0;
+    for (float lane : seen) any += lane;
+    return any == 0;
+  }
+
+ private:
+  void add_weight(const float* weight, float* taps, int64_t tap_stride) const {
+    const Strides4& s = conv_.weight;
+    for (int64_t t = 0; t < kTaps; ++t) {
+      const float* const tap = weight + t / 3 * s.h + t % 3 * s.w;
+      for (int64_t c = 0; c < conv_.channels; ++c) taps[t * tap_stride + c] += tap[c * s.c];
+    }
+  }
+
+  const WinogradConv& conv_;
+  const WinogradPlan& plan_;
+};
+
+}  // namespace fastconv::cpu
