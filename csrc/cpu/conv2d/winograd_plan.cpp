@@ -23,9 +23,11 @@ int64_t own_workers(const WinogradPlan& plan, int threads) {
   return plan.tiles() / threads >= (small ? kOwnTiles : kOwnTilesOfLargeU) ? threads : 1;
 }
 
-// Filters and channels of one task of the gradient of the weight: V, M and U of 128 tiles take 19
-// MB.
-constexpr int64_t kMostOfWeight = 256;
+// Filters and channels of one task of the gradient of the weight, and V and M of one of its running
+// sums: small enough that they and U come from L2 and the near part of L3. 256 x 256 in one task
+// lost 0 to 15 % on 14 x 14 to 56 x 56, sums of 128 tiles up to 20 %.
+constexpr int64_t kMostOfWeight = 128;
+constexpr int64_t kSumBytes = 600 * 1024, kFewestTiles = 32;
 
 bool is_dense_enough(const Strides4& s, int64_t channels, int64_t columns) {
   return s.w == 1 || columns == 1 || s.c == 1 || channels == 1;
@@ -124,11 +126,18 @@ WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t la
   return plan;
 }
 
-WinogradPlan winograd_wgrad_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes,
-                                 int64_t panel, int64_t depth, int64_t row_stride) {
+int64_t winograd_wgrad_chunk(const WinogradConv& conv, int64_t outputs) {
+  const int64_t width =
+      std::min(conv.channels, kMostOfWeight) + std::min(conv.filters, kMostOfWeight);
+  const int64_t tile = (outputs + 2) * (outputs + 2) * width * static_cast<int64_t>(sizeof(float));
+  return std::clamp(kSumBytes / tile, kFewestTiles, kLongestSum);
+}
+
+WinogradPlan winograd_wgrad_plan(const WinogradConv& conv, int64_t chunk, int64_t outputs,
+                                 int64_t lanes, int64_t panel, int64_t depth, int64_t row_stride) {
   WinogradPlan plan = without_blocks(conv, outputs, lanes, panel, depth, row_stride);
   plan.workers = 1;
-  plan.blocks = EvenParts::at_most(plan.tiles(), kLongestSum, 1);
+  plan.blocks = EvenParts::at_most(plan.tiles(), chunk, 1);
   place_points(plan);
   return plan;
 }

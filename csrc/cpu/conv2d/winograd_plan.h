@@ -95,10 +95,14 @@ struct WinogradPlan {
 WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
                            int64_t depth, int64_t row_stride, int threads);
 
-// The same for the gradient of the weight, whose blocks are running sums: at most kLongestSum
-// tiles, for any number of threads. The places of M are those of the transformed grad_output.
-WinogradPlan winograd_wgrad_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes,
-                                 int64_t panel, int64_t depth, int64_t row_stride);
+// The tiles of one running sum of the gradient of the weight, for any number of threads and however
+// the weight is cut.
+int64_t winograd_wgrad_chunk(const WinogradConv& conv, int64_t outputs);
+
+// The same plan for a block of the gradient of the weight, whose blocks of tiles are chunks. The
+// places of M are those of the transformed grad_output.
+WinogradPlan winograd_wgrad_plan(const WinogradConv& block, int64_t chunk, int64_t outputs,
+                                 int64_t lanes, int64_t panel, int64_t depth, int64_t row_stride);
 
 // The weight as its gradient is cut into tasks, in whole vectors.
 struct WinogradWgradBlocks {

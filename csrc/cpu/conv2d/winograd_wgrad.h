@@ -32,6 +32,7 @@ class WinogradWgrad {
 
   WinogradWgrad(const Conv2dProblem& problem, int threads)
       : conv_(winograd_fprop(problem)),
+        chunk_(winograd_wgrad_chunk(conv_, kOutputs)),
         blocks_(winograd_wgrad_blocks(conv_, Shape::kLanes, threads)),
         workers_(worker_count(blocks_.count(), threads)) {
     WinogradConv largest = conv_;
@@ -76,18 +77,18 @@ class WinogradWgrad {
     const void** nothing_ahead;
   };
 
-  static WinogradPlan plan_of(const WinogradConv& conv) {
-    return winograd_wgrad_plan(conv, kOutputs, Shape::kLanes, Shape::kTileColumns, Shape::kDepth,
-                               Shape::kTileRowStride);
+  WinogradPlan plan_of(const WinogradConv& block) const {
+    return winograd_wgrad_plan(block, chunk_, kOutputs, Shape::kLanes, Shape::kTileColumns,
+                               Shape::kDepth, Shape::kTileRowStride);
   }
-  // U [point][filter][channel], rows of whole vectors.
-  static int64_t u_row(const WinogradPlan& plan) {
-    return BlockOfC<float>::stride_for(plan.lane_channels);
+  // U [point][panel][filter][channel of a panel]: tiles of it are one piece of memory.
+  static int64_t u_point(const WinogradPlan& plan) {
+    return round_up(plan.channels, Shape::kTileColumns) * plan.filters;
   }
   static Arrays carve(Carver& carver, const WinogradPlan& plan) {
     return {carver.take<float>(plan.v_elements()),
             carver.take<float>(plan.m_elements()),
-            carver.take<float>(plan.tile_points() * plan.filters * u_row(plan)),
+            carver.take<float>(plan.tile_points() * u_point(plan)),
             carver.take<float>(Pixels::kScratchFloats),
             carver.take<float>(WgradTiles::kTaps * plan.lane_channels),
             carver.take<const void*>(1)};
@@ -118,7 +119,7 @@ class WinogradWgrad {
       }
       if (in_sum + 1 < kChunksPerSum && chunk + 1 < plan.blocks.parts) continue;
       for (int64_t f = 0; f < conv.filters; ++f) {
-        finite &= wgrad_tiles.transform_sums(arrays.u + f * u_row(plan), conv.filters * u_row(plan),
+        finite &= wgrad_tiles.transform_sums(arrays.u + f * Shape::kTileColumns, u_point(plan),
                                              arrays.taps, weight + f * conv.weight.n,
                                              chunk >= kChunksPerSum);
       }
@@ -136,9 +137,8 @@ class WinogradWgrad {
     walk.b_column = plan.row_stride;
     walk.ahead = {arrays.nothing_ahead, 0, 0};
     const Cuts heights(EvenParts::at_most(plan.filters, Shape::kTileRows, 1));
-    const int64_t row = u_row(plan);
     const float* const m = arrays.m + e * plan.block_tiles * plan.m_stride;
-    float* const u = arrays.u + e * plan.filters * row;
+    float* const u = arrays.u + e * u_point(plan);
     for (int64_t c = 0; c < plan.lane_channels; c += Shape::kTileColumns) {
       const float* const v = arrays.v + plan.v_point[e] + plan.v_channel(c);
       const int64_t left = (plan.lane_channels - c) / Shape::kLanes;
@@ -146,12 +146,14 @@ class WinogradWgrad {
       for (int64_t part = 0; part < heights.parts; ++part) {
         const int64_t filter = heights.begin(part);
         kWgradTiles<Target>.at[0][heights.size(part) - 1][vectors - 1](
-            walk, m + filter, v, u + filter * row + c, row, accumulate);
+            walk, m + filter, v, u + c * plan.filters + filter * Shape::kTileColumns,
+            Shape::kTileColumns, accumulate);
       }
     }
   }
 
   WinogradConv conv_;
+  int64_t chunk_;
   WinogradWgradBlocks blocks_;
   int64_t workers_;
   int64_t worker_bytes_;
@@ -197,9 +199,9 @@ struct WinogradWgradAlgorithm {
   static constexpr double kError = kLarge ? 2e-6 : 5e-7;
   static constexpr const char* kNote =
       kLarge ? "Winograd F(4x4, 3x3) transposed, a quarter of the products, sums of at most 128 "
-               "tiles; workspace up to 20 MB a thread"
+               "tiles; workspace up to 4 MB a thread"
              : "Winograd F(2x2, 3x3) transposed, 4/9 of the products, sums of at most 128 tiles; "
-               "workspace up to 9 MB a thread";
+               "workspace up to 2 MB a thread";
 };
 
 }  // namespace fastconv::cpu

@@ -65,22 +65,23 @@ class WinogradWgradTiles {
     }
   }
 
-  // One filter of the weight from its sums, U[point][channel] a `point` apart; added to what the
-  // weight holds where there is any. False where one is not finite. taps: kTaps whole vectors of
-  // channels.
+  // One filter of the weight from its sums, which lie in panels of channels, points a `point`
+  // apart; added to what the weight holds where there is any. False where one is not finite. taps:
+  // kTaps whole vectors of channels.
   bool transform_sums(const float* u, int64_t point, float* taps, float* weight,
                       bool accumulate) const {
     const int64_t tap_stride = plan_.lane_channels;
     const Type zero = Vector::zero();
     Type not_finite = zero;
     for (int64_t c = 0; c < conv_.channels; c += kLanes) {
+      const float* const sums = u + c / plan_.panel * plan_.panel * plan_.filters + c % plan_.panel;
       Type half[3 * kPoints];
 #pragma GCC unroll 8
       for (int j = 0; j < kPoints; ++j) {
         Type column[kPoints], transformed[3];
 #pragma GCC unroll 8
         for (int i = 0; i < kPoints; ++i) {
-          column[i] = Vector::load(u + (i * kPoints + j) * point + c);
+          column[i] = Vector::load(sums + (i * kPoints + j) * point);
         }
         Transform::grad_weight(column, transformed, 1, 1);
 #pragma GCC unroll 8
