@@ -49,11 +49,12 @@ def result_of(
     padding: int | Pair,
     dilation: Pair = (1, 1),
 ) -> Tensor:
-    """fprop of x, or the gradient of x."""
+    """fprop of x, the gradient of x or that of the weight."""
     if direction == "fprop":
         return fastconv.conv2d(x, weight, padding=padding, dilation=dilation)
-    leaf = x.detach().requires_grad_()
-    output = fastconv.conv2d(leaf, weight, padding=padding, dilation=dilation)
+    x, weight = x.detach(), weight.detach()
+    leaf = (x if direction == "dgrad" else weight).requires_grad_()
+    output = fastconv.conv2d(x, weight, padding=padding, dilation=dilation)
     return torch.autograd.grad(output, leaf, gradient)[0]
 
 
@@ -68,6 +69,10 @@ def exact_result_of(
     if direction == "fprop":
         return F.conv2d(x.double(), weight.double(), padding=padding, dilation=dilation)
     assert gradient is not None
+    if direction == "wgrad":
+        leaf = torch.zeros_like(weight, dtype=torch.float64, requires_grad=True)
+        output = F.conv2d(x.double(), leaf, padding=padding, dilation=dilation)
+        return torch.autograd.grad(output, leaf, gradient.double())[0]
     return F.conv_transpose2d(
         gradient.double(), weight.double(), padding=padding, dilation=dilation
     )
@@ -185,10 +190,11 @@ def test_bits_do_not_depend_on_threads(
         ((1, 64, 128, 4, 4), 1),
         ((2, 40, 70, 33, 31), 3),
         ((1, 300, 48, 9, 70), 24),
+        ((8, 16, 150, 56, 55), 1),
     ):
         operands = random_operands(shape, dilation, layout, (dilation, dilation))
         results = []
-        for threads in (1, 2, 3):
+        for threads in (1, 2, 3, 16):
             torch.set_num_threads(threads)
             try:
                 with fastconv.use_algorithm(algorithm.name):
@@ -197,8 +203,7 @@ def test_bits_do_not_depend_on_threads(
                     )
             finally:
                 torch.set_num_threads(1)
-        assert torch.equal(results[0], results[1])
-        assert torch.equal(results[0], results[2])
+        assert all(torch.equal(results[0], result) for result in results)
 
 
 # Corners of the plane, corners and middles of tiles of either size.
@@ -213,16 +218,18 @@ def test_special_values_reach_what_reads_them_and_no_more(
     algorithm: fastconv.Algorithm, where: str, value: float, layout: torch.memory_format
 ) -> None:
     generator = torch.Generator().manual_seed(1)
+    # So many that no kernel for the gradient of the weight multiplies with padding.
+    channels = 32 if algorithm.direction == "wgrad" else 9
     for (row, column), (padding, dilation) in itertools.product(PLACES, ((0, 1), (1, 1), (2, 3))):
-        image = torch.randn(2, 9, 11, 11, generator=generator)
-        weight = torch.randn(18, 9, 3, 3, generator=generator)
+        image = torch.randn(2, channels, 11, 11, generator=generator)
+        weight = torch.randn(18, channels, 3, 3, generator=generator)
         weight[3] = 0  # inf * 0 is NaN
         weight[:, 4] = weight[:, 4] * (torch.arange(18) != 5)[:, None, None]
         around = 2 * padding - 2 * dilation
         gradient = torch.randn(2, 18, 11 + around, 11 + around, generator=generator)
-        if where == "weight":
+        if where == "weight" and algorithm.direction != "wgrad":
             weight[7, 2, row % 3, column % 3] = value
-        elif algorithm.direction == "fprop":
+        elif where == "image" and algorithm.direction != "dgrad":
             image[1, 4, row, column] = value
         else:
             gradient[1, 4, row % gradient.shape[2], column % gradient.shape[3]] = value
@@ -258,3 +265,54 @@ def test_overflow_of_the_transforms_alone_is_no_overflow(
     assert torch.equal(output[:, :4], torch.full((1, 4, 7, 7), 3e38))
     assert torch.equal(output[:, 4], torch.zeros(1, 7, 7))
     assert overflowing[:, 4].eq(math.inf).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize(
+    "algorithm", [a for a in WINOGRAD if a.direction == "wgrad"], ids=lambda a: a.name
+)
+def test_overflow_of_the_sums_alone_is_no_overflow(
+    algorithm: fastconv.Algorithm, layout: torch.memory_format
+) -> None:
+    x = torch.full((1, 4, 9, 9), 3e38).to(memory_format=layout)
+    gradient = torch.zeros(1, 5, 7, 7)
+    gradient[:, :, 3, 3] = 1
+    gradient[:, 4, 5, 1] = -1
+    weight = torch.zeros(5, 4, 3, 3)
+    with fastconv.use_algorithm(algorithm.name):
+        grad_weight = result_of("wgrad", x, weight, gradient, 0)
+        overflowing = result_of("wgrad", x, weight, gradient.abs(), 0)
+    assert torch.equal(grad_weight[:4], torch.full((4, 4, 3, 3), 3e38))
+    assert torch.equal(grad_weight[4], torch.zeros(4, 3, 3))
+    assert overflowing[4].eq(math.inf).all()
+
+
+@pytest.mark.parametrize(
+    "algorithm", [a for a in WINOGRAD if a.direction == "wgrad"], ids=lambda a: a.name
+)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_sums_of_many_sums(algorithm: fastconv.Algorithm, layout: torch.memory_format) -> None:
+    """More than 64 running sums of 128 tiles, which reach the weight in several rounds."""
+    size = 4 * 92 if "f4" in algorithm.name else 2 * 92
+    whole = torch.randint(-2, 3, (1, 3, size, size)).float().to(memory_format=layout)
+    gradient = torch.randint(-2, 3, (1, 5, size, size)).float().to(memory_format=layout)
+    with fastconv.use_algorithm(algorithm.name):
+        result = result_of("wgrad", whole, torch.zeros(5, 3, 3, 3), gradient, 1)
+    expected = exact_result_of("wgrad", whole, torch.zeros(5, 3, 3, 3), gradient, 1)
+    if "f2" in algorithm.name:
+        assert torch.equal(result.double(), expected)
+    assert relative_error(result, expected) <= algorithm.error
+
+
+@pytest.mark.parametrize(
+    "algorithm", [a for a in WINOGRAD if a.direction == "wgrad"], ids=lambda a: a.name
+)
+def test_a_weight_of_any_strides(algorithm: fastconv.Algorithm) -> None:
+    """The operator's own layouts, and a gradient of the weight asked for in the other one."""
+    x, grad_output = torch.randn(2, 20, 9, 10), torch.randn(2, 33, 9, 10)
+    args = ((33, 20, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    grad_weight = torch.ops.fastconv.conv2d_grad_weight
+    planes = grad_weight(grad_output, x, *args, False, algorithm.name)
+    channels = grad_weight(grad_output, x, *args, True, algorithm.name)
+    assert channels.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(planes, channels)
