@@ -18,6 +18,7 @@ class DirectWgrad {
  public:
   using Vector = typename Target::template Vector<float>;
   using Shape = GemmShape<Target::kIsa, float>;
+  using OfVectors = typename WgradTileTable<Target>::OfVectors;
 
   DirectWgrad(const Conv2dProblem& problem, int threads)
       : plan_(direct_wgrad_plan(problem, Target::kIsa, threads)),
@@ -176,10 +177,10 @@ class DirectWgrad {
   View input_view(const float* x, const Block& block, const PixelBox& band, float* slab) const {
     const Conv2dProblem& p = plan_.p;
     if (plan_.channels_are_rows ? !plan_.copies_rows : !plan_.copies_vectors) {
-      return {x, {p.input.n, Shape::kTileColumns, p.input.h, p.input.w}, 0};
+      return {x, {p.input.n, plan_.tile_columns, p.input.h, p.input.w}, 0};
     }
     const SlabSource source{x, p.input, plan_.input_inner, p.H, p.W, block.channels.size};
-    const int64_t width = plan_.channels_are_rows ? block.channels.size : Shape::kTileColumns;
+    const int64_t width = plan_.channels_are_rows ? block.channels.size : plan_.tile_columns;
     return copy(source, plan_.copied_input(band), slab, width, width);
   }
 
@@ -187,16 +188,16 @@ class DirectWgrad {
     const Conv2dProblem& p = plan_.p;
     if (plan_.channels_are_rows ? !plan_.copies_vectors : !plan_.copies_rows) {
       if (plan_.channels_are_rows) {
-        return {g, {p.output.n, Shape::kTileColumns, p.output.h, p.output.w}, 0};
+        return {g, {p.output.n, plan_.tile_columns, p.output.h, p.output.w}, 0};
       }
       const int64_t row = plan_.rows_in_planes ? p.output.c : 1;
-      return {g, {p.output.n, plan_.tile_filters() * row, p.output.h, p.output.w}, 0};
+      return {g, {p.output.n, plan_.panel_filters() * row, p.output.h, p.output.w}, 0};
     }
     const SlabSource source{g, p.output, plan_.grad_inner, p.P, p.Q, block.filters.size};
     if (plan_.channels_are_rows) {
-      return copy(source, band, slab, Shape::kTileColumns, Shape::kTileColumns);
+      return copy(source, band, slab, plan_.tile_columns, plan_.tile_columns);
     }
-    return copy(source, band, slab, plan_.row_panel(), plan_.tile_filters());
+    return copy(source, band, slab, plan_.row_panel(), plan_.panel_filters());
   }
 
   static View copy(const SlabSource& source, const PixelBox& box, float* slab, int64_t width,
@@ -255,9 +256,9 @@ class DirectWgrad {
             g.pixel(chunk.images.begin, rows.begin, columns.begin)};
   }
 
-  static WgradTile tile_for(const WgradTile (&of_vectors)[Shape::kTileVectors], int64_t columns) {
+  WgradTile tile_for(const OfVectors& of_vectors, int64_t columns) const {
     const int64_t vectors = ceil_div(columns, Shape::kLanes);
-    return of_vectors[(vectors < Shape::kTileVectors ? vectors : Shape::kTileVectors) - 1];
+    return of_vectors[(vectors < plan_.tile_vectors ? vectors : plan_.tile_vectors) - 1];
   }
 
   static void run_tile(WgradTile tile, Walk& w, const float* a, const float* b, float* c,
@@ -269,21 +270,30 @@ class DirectWgrad {
   void add_by_filters(const Block& block, Walk* walks, const View& x, const View& g,
                       const Sums& sums, bool accumulate, LinesAhead& ahead) const {
     const Conv2dProblem& p = plan_.p;
-    const int64_t height = plan_.tile_filters();
-    const auto& table = kWgradTiles<Target>.at[plan_.rows_in_planes && !plan_.copies_rows];
-    for (int64_t t = 0; t * height < block.filters.size; ++t) {
-      const int64_t filter = t * height, left = block.filters.size - filter;
-      const auto& of_vectors = table[(left < height ? left : height) - 1];
+    const int64_t height = plan_.tile_filters(), a_panel = plan_.tiles_a_panel();
+    const bool in_planes = plan_.rows_in_planes && !plan_.copies_rows;
+    const int64_t tile_step = height * (in_planes ? p.output.c : 1);
+    const auto& table = kWgradTiles<Target>.at[in_planes];
+    int64_t panel = 0, in_panel = 0;
+    for (int64_t filter = 0; filter < block.filters.size; filter += height) {
+      const int64_t left = block.filters.size - filter;
+      const OfVectors& of_vectors = table[(left < height ? left : height) - 1];
+      const int64_t g_at = panel * g.strides.c + in_panel * tile_step;
+      if (++in_panel == a_panel) {
+        in_panel = 0;
+        ++panel;
+      }
       for (int64_t r = 0; r < p.R; ++r) {
-        for (int64_t c = 0; c < block.channels.size; c += Shape::kTileColumns) {
+        int64_t x_at = 0;
+        for (int64_t c = 0; c < block.channels.size; c += plan_.tile_columns) {
           const WgradTile tile = tile_for(of_vectors, block.channels.size - c);
           float* to = sums.at + filter * sums.row + r * sums.tap_row + c;
           for (int64_t s = 0; s < p.S; ++s, to += sums.tap_column) {
             Walk& w = walks[r * p.S + s];
             if (w.walk.rows == 0 && accumulate) continue;
-            run_tile(tile, w, w.g + t * g.strides.c, w.x + c / Shape::kTileColumns * x.strides.c,
-                     to, sums.row, accumulate, ahead);
+            run_tile(tile, w, w.g + g_at, w.x + x_at, to, sums.row, accumulate, ahead);
           }
+          x_at += x.strides.c;
         }
       }
     }
@@ -298,10 +308,9 @@ class DirectWgrad {
       for (int64_t t = 0; t < tiles.parts; ++t) {
         const auto& of_vectors = kWgradTiles<Target>.at[0][tiles.size(t) - 1];
         float* const to = sums.at + (tap * block.channels.size + tiles.begin(t)) * sums.row;
-        for (int64_t f = 0; f < block.filters.size; f += Shape::kTileColumns) {
+        for (int64_t f = 0; f < block.filters.size; f += plan_.tile_columns) {
           run_tile(tile_for(of_vectors, block.filters.size - f), w, w.x + tiles.begin(t),
-                   w.g + f / Shape::kTileColumns * g.strides.c, to + f, sums.row, accumulate,
-                   ahead);
+                   w.g + f / plan_.tile_columns * g.strides.c, to + f, sums.row, accumulate, ahead);
         }
       }
     }

@@ -9,6 +9,7 @@
 // lie so, and the vectors hold filters.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "cpu/conv2d/worker_pool.h"
@@ -29,10 +30,19 @@ inline int64_t slab_panel_stride(const PixelBox& box, int64_t width) {
   return BlockOfC<float>::stride_for(box.images.size * box.rows.size * box.columns.size * width);
 }
 
+// Tiles have as many vectors as those of the GEMM, or one more, with half a vector of rows: two
+// such tiles fill a panel.
+constexpr int wgrad_tile_vectors(Isa isa) { return blocking_for(isa).tile_vectors + 1; }
+constexpr int wgrad_tile_rows(Isa isa, int vectors) {
+  const Blocking& blocking = blocking_for(isa);
+  if (vectors <= blocking.tile_vectors) return blocking.tile_rows;
+  return blocking.vector_bytes / int{sizeof(float)} / 2;
+}
+
 struct DirectWgradPlan {
   // The problem, a 1x1 window's rows and images joined where they follow one another in memory.
   Conv2dProblem p;
-  int64_t lanes, tile_rows, tile_columns;
+  int64_t lanes, tile_rows, tile_vectors, tile_columns;
 
   // Channels are the rows of a tile; run: how many taps of a row of the window it takes together.
   bool channels_are_rows;
@@ -48,9 +58,12 @@ struct DirectWgradPlan {
 
   // Rows of a tile of the filters of a block, the last of which may have fewer.
   int64_t tile_filters() const {
+    if (lanes % tile_rows == 0) return tile_rows;
     return ceil_div(filter_blocks.largest(), ceil_div(filter_blocks.largest(), tile_rows));
   }
-  // In a copy, the rows of a tile are a panel of whole vectors.
+  // In a copy, the rows of so many tiles are a panel of whole vectors.
+  int64_t tiles_a_panel() const { return std::max<int64_t>(1, lanes / tile_rows); }
+  int64_t panel_filters() const { return tiles_a_panel() * tile_filters(); }
   int64_t row_panel() const { return round_up(tile_rows, lanes); }
 
   // Copies, of as many chunks as fit: neither, the vectors' side, the rows' side or both.
