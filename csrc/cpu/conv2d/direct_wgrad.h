@@ -125,6 +125,7 @@ class DirectWgrad {
     }
     float* const total = plan_.parts > 1 ? part_of(parts, task) : scratch.total;
     LinesAhead ahead(scratch.ahead);
+    const int64_t steps = plan_.steps_a_chunk(block.filters.size, block.channels.size);
     int64_t in_sum = 0;
     bool has_total = false;
     int64_t until = plan_.band_end(begin, end);
@@ -138,7 +139,7 @@ class DirectWgrad {
         next = plan_.band(until, plan_.band_end(until, end));
         add_lines(x, g, block, next, ahead);
       }
-      ahead.finish((until - from) * plan_.steps_a_chunk(block.filters.size, block.channels.size));
+      ahead.finish((until - from) * steps);
       const bool one_chunk = until - from == 1;
       for (; from < until; ++from) {
         add_chunk(block, one_chunk ? band : plan_.chunk(from), x_view, g_view, sums, in_sum > 0,
@@ -270,7 +271,7 @@ class DirectWgrad {
   void add_by_filters(const Block& block, Walk* walks, const View& x, const View& g,
                       const Sums& sums, bool accumulate, LinesAhead& ahead) const {
     const Conv2dProblem& p = plan_.p;
-    const int64_t height = plan_.tile_filters(), a_panel = plan_.tiles_a_panel();
+    const int64_t height = plan_.tile_filters, a_panel = plan_.tiles_a_panel();
     const bool in_planes = plan_.rows_in_planes && !plan_.copies_rows;
     const int64_t tile_step = height * (in_planes ? p.output.c : 1);
     const auto& table = kWgradTiles<Target>.at[in_planes];
@@ -301,7 +302,7 @@ class DirectWgrad {
 
   void add_by_channels(const Block& block, Walk* walks, const View& g, const Sums& sums,
                        bool accumulate, LinesAhead& ahead) const {
-    const auto tiles = EvenParts::at_most(plan_.run * block.channels.size, Shape::kTileRows, 1);
+    const Cuts tiles(EvenParts::at_most(plan_.run * block.channels.size, Shape::kTileRows, 1));
     for (int64_t tap = 0; tap < plan_.taps(); tap += plan_.run) {
       Walk& w = walks[tap];
       if (w.walk.rows == 0 && accumulate) continue;

@@ -32,9 +32,11 @@ void LinesAhead::add(const float* at, const Strides4& strides, bool channels_inn
 }
 
 void LinesAhead::finish(int64_t steps) {
-  for (int64_t i = 0; i < kStep; ++i) entries_[count_ + i] = entries_;
   next_ = 0;
   pace_ = std::min(kWhole, ceil_div(count_ * kWhole, std::max<int64_t>(steps, 1)));
+  // A tile that begins at the end takes so many.
+  const int64_t past = (kStep - 1) * pace_ / kWhole;
+  for (int64_t i = 0; i <= past; ++i) entries_[count_ + i] = entries_;
 }
 
 }  // namespace fastconv::cpu

@@ -49,7 +49,7 @@ struct DirectWgradPlan {
   int64_t run;
 
   // Chunks of at most kLongestSum pixels: one running sum each. In this order: columns innermost.
-  EvenParts images, rows, columns;
+  Cuts images{EvenParts{}}, rows{EvenParts{}}, columns{EvenParts{}};
   // The chunks are cut into this many parts of their own sums, added in order at the end.
   int64_t parts;
 
@@ -57,13 +57,10 @@ struct DirectWgradPlan {
   EvenParts filter_blocks, channel_blocks;
 
   // Rows of a tile of the filters of a block, the last of which may have fewer.
-  int64_t tile_filters() const {
-    if (lanes % tile_rows == 0) return tile_rows;
-    return ceil_div(filter_blocks.largest(), ceil_div(filter_blocks.largest(), tile_rows));
-  }
+  int64_t tile_filters;
   // In a copy, the rows of so many tiles are a panel of whole vectors.
   int64_t tiles_a_panel() const { return std::max<int64_t>(1, lanes / tile_rows); }
-  int64_t panel_filters() const { return tiles_a_panel() * tile_filters(); }
+  int64_t panel_filters() const { return tiles_a_panel() * tile_filters; }
   int64_t row_panel() const { return round_up(tile_rows, lanes); }
 
   // Copies, of as many chunks as fit: neither, the vectors' side, the rows' side or both.
