@@ -134,12 +134,8 @@ class DirectWgrad {
       const PixelBox band = next;
       const View x_view = input_view(x, block, band, scratch.input);
       const View g_view = grad_view(g, block, band, scratch.grad);
-      ahead.start();
-      if (until < end) {
-        next = plan_.band(until, plan_.band_end(until, end));
-        add_lines(x, g, block, next, ahead);
-      }
-      ahead.finish((until - from) * steps);
+      if (until < end) next = plan_.band(until, plan_.band_end(until, end));
+      look_ahead(x, g, block, until < end ? next : PixelBox{}, (until - from) * steps, ahead);
       const bool one_chunk = until - from == 1;
       for (; from < until; ++from) {
         add_chunk(block, one_chunk ? band : plan_.chunk(from), x_view, g_view, sums, in_sum > 0,
@@ -211,11 +207,14 @@ class DirectWgrad {
             box.images.begin * image + box.rows.begin * row + box.columns.begin * width};
   }
 
-  void add_lines(const float* x, const float* g, const Block& block, const PixelBox& band,
-                 LinesAhead& ahead) const {
+  void look_ahead(const float* x, const float* g, const Block& block, const PixelBox& band,
+                  int64_t steps, LinesAhead& ahead) const {
     const Conv2dProblem& p = plan_.p;
+    const int64_t pixels = band.images.size * band.rows.size * band.columns.size;
+    ahead.start(pixels * (block.channels.size + block.filters.size), steps);
     ahead.add(x, p.input, plan_.input_inner, p.H, p.W, block.channels.size, plan_.reach(band));
     ahead.add(g, p.output, plan_.grad_inner, p.P, p.Q, block.filters.size, band);
+    ahead.finish();
   }
 
   void add_chunk(const Block& block, const PixelBox& chunk, const View& x, const View& g,
