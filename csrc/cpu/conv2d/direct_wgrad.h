@@ -270,28 +270,28 @@ class DirectWgrad {
   void add_by_filters(const Block& block, Walk* walks, const View& x, const View& g,
                       const Sums& sums, bool accumulate, LinesAhead& ahead) const {
     const Conv2dProblem& p = plan_.p;
-    const int64_t height = plan_.tile_filters, a_panel = plan_.tiles_a_panel();
+    const int64_t height = plan_.tile_filters, filters = block.filters.size;
     const bool in_planes = plan_.rows_in_planes && !plan_.copies_rows;
-    const int64_t tile_step = height * (in_planes ? p.output.c : 1);
+    const int64_t a_row = in_planes ? p.output.c : 1;
     const auto& table = kWgradTiles<Target>.at[in_planes];
-    int64_t panel = 0, in_panel = 0;
-    for (int64_t filter = 0; filter < block.filters.size; filter += height) {
-      const int64_t left = block.filters.size - filter;
-      const OfVectors& of_vectors = table[(left < height ? left : height) - 1];
-      const int64_t g_at = panel * g.strides.c + in_panel * tile_step;
-      if (++in_panel == a_panel) {
-        in_panel = 0;
-        ++panel;
-      }
+    const int64_t tiles = ceil_div(filters, height), together = plan_.tiles_together ? tiles : 1;
+    for (int64_t first = 0; first < tiles; first += together) {
       for (int64_t r = 0; r < p.R; ++r) {
         int64_t x_at = 0;
         for (int64_t c = 0; c < block.channels.size; c += plan_.tile_columns) {
-          const WgradTile tile = tile_for(of_vectors, block.channels.size - c);
-          float* to = sums.at + filter * sums.row + r * sums.tap_row + c;
-          for (int64_t s = 0; s < p.S; ++s, to += sums.tap_column) {
-            Walk& w = walks[r * p.S + s];
-            if (w.walk.rows == 0 && accumulate) continue;
-            run_tile(tile, w, w.g + g_at, w.x + x_at, to, sums.row, accumulate, ahead);
+          for (int64_t t = first; t < first + together; ++t) {
+            const int64_t filter = t * height, left = filters - filter;
+            const int64_t panel = plan_.half_panels() ? t / 2 : t;
+            const int64_t g_at =
+                panel * g.strides.c + (filter - panel * plan_.panel_filters()) * a_row;
+            const WgradTile tile =
+                tile_for(table[(left < height ? left : height) - 1], block.channels.size - c);
+            float* to = sums.at + filter * sums.row + r * sums.tap_row + c;
+            for (int64_t s = 0; s < p.S; ++s, to += sums.tap_column) {
+              Walk& w = walks[r * p.S + s];
+              if (w.walk.rows == 0 && accumulate) continue;
+              run_tile(tile, w, w.g + g_at, w.x + x_at, to, sums.row, accumulate, ahead);
+            }
           }
           x_at += x.strides.c;
         }

@@ -9,7 +9,6 @@
 // lie so, and the vectors hold filters.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "cpu/conv2d/worker_pool.h"
@@ -58,9 +57,11 @@ struct DirectWgradPlan {
 
   // Rows of a tile of the filters of a block, the last of which may have fewer.
   int64_t tile_filters;
-  // In a copy, the rows of so many tiles are a panel of whole vectors.
-  int64_t tiles_a_panel() const { return std::max<int64_t>(1, lanes / tile_rows); }
-  int64_t panel_filters() const { return tiles_a_panel() * tile_filters; }
+  // Whether the tiles of all filters take some channels before any takes the next.
+  bool tiles_together;
+  // In a copy, the rows of a tile, or of two, are a panel of whole vectors.
+  bool half_panels() const { return 2 * tile_rows == lanes; }
+  int64_t panel_filters() const { return half_panels() ? lanes : tile_filters; }
   int64_t row_panel() const { return round_up(tile_rows, lanes); }
 
   // Copies, of as many chunks as fit: neither, the vectors' side, the rows' side or both.
