@@ -5,8 +5,8 @@
 #include "cpu/conv2d/direct_wgrad_ahead.h"
 #include "cpu/conv2d/direct_wgrad_kernel.h"
 #include "cpu/conv2d/direct_wgrad_plan.h"
-#include "cpu/conv2d/direct_wgrad_slab.h"
 #include "cpu/conv2d/direct_wgrad_store.h"
+#include "cpu/conv2d/direct_wgrad_view.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/parallel.h"
 #include "cpu/workspace.h"
@@ -51,23 +51,13 @@ class DirectWgrad {
   static constexpr int64_t kChunksPerSum = 32;
 
   using Block = WgradBlock;
+  using Views = WgradViews<Target>;
+  using View = typename Views::View;
 
   // Where a block is summed.
   struct Sums {
     float* at;
     int64_t row, tap_row, tap_column;
-  };
-
-  // An operand, in place or copied: the pixel (image, row, column) lies at
-  // at + image * strides.n + row * strides.h + column * strides.w - origin.
-  struct View {
-    const float* at;
-    Strides4 strides;  // c: from a panel, or a tile of rows, to the next
-    int64_t origin;
-
-    const float* pixel(int64_t image, int64_t row, int64_t column) const {
-      return at + (image * strides.n + row * strides.h + column * strides.w - origin);
-    }
   };
 
   // Of a chunk, the pixels whose tap lies inside the image, and the strides of the walk over them.
@@ -124,6 +114,7 @@ class DirectWgrad {
       if (plan_.parts > 1 && !has_totals()) sums.at = part_of(parts, task);
     }
     float* const total = plan_.parts > 1 ? part_of(parts, task) : scratch.total;
+    const Views views(plan_, block);
     LinesAhead ahead(scratch.ahead);
     const int64_t steps = plan_.steps_a_chunk(block.filters.size, block.channels.size);
     int64_t in_sum = 0;
@@ -132,8 +123,8 @@ class DirectWgrad {
     PixelBox next = plan_.band(begin, until);
     for (int64_t from = begin; from < end; until = plan_.band_end(from, end)) {
       const PixelBox band = next;
-      const View x_view = input_view(x, block, band, scratch.input);
-      const View g_view = grad_view(g, block, band, scratch.grad);
+      const View x_view = views.input(x, band, scratch.input);
+      const View g_view = views.grad(g, band, scratch.grad);
       if (until < end) next = plan_.band(until, plan_.band_end(until, end));
       look_ahead(x, g, block, until < end ? next : PixelBox{}, (until - from) * steps, ahead);
       const bool one_chunk = until - from == 1;
@@ -169,42 +160,6 @@ class DirectWgrad {
       }
       store_wgrad<Target>(plan_, Block(plan_, number, group), part_of(parts, first), weight);
     });
-  }
-
-  View input_view(const float* x, const Block& block, const PixelBox& band, float* slab) const {
-    const Conv2dProblem& p = plan_.p;
-    if (plan_.channels_are_rows ? !plan_.copies_rows : !plan_.copies_vectors) {
-      return {x, {p.input.n, plan_.tile_columns, p.input.h, p.input.w}, 0};
-    }
-    const SlabSource source{x, p.input, plan_.input_inner, p.H, p.W, block.channels.size};
-    const int64_t width = plan_.channels_are_rows ? block.channels.size : plan_.tile_columns;
-    return copy(source, plan_.copied_input(band), slab, width, width);
-  }
-
-  View grad_view(const float* g, const Block& block, const PixelBox& band, float* slab) const {
-    const Conv2dProblem& p = plan_.p;
-    if (plan_.channels_are_rows ? !plan_.copies_vectors : !plan_.copies_rows) {
-      if (plan_.channels_are_rows) {
-        return {g, {p.output.n, plan_.tile_columns, p.output.h, p.output.w}, 0};
-      }
-      const int64_t row = plan_.rows_in_planes ? p.output.c : 1;
-      return {g, {p.output.n, plan_.panel_filters() * row, p.output.h, p.output.w}, 0};
-    }
-    const SlabSource source{g, p.output, plan_.grad_inner, p.P, p.Q, block.filters.size};
-    if (plan_.channels_are_rows) {
-      return copy(source, band, slab, plan_.tile_columns, plan_.tile_columns);
-    }
-    return copy(source, band, slab, plan_.row_panel(), plan_.panel_filters());
-  }
-
-  static View copy(const SlabSource& source, const PixelBox& box, float* slab, int64_t width,
-                   int64_t step) {
-    const SlabCopy<Target> slab_copy(source, box, slab, width, step);
-    slab_copy.run();
-    const int64_t row = box.columns.size * width, image = box.rows.size * row;
-    return {slab,
-            {image, slab_copy.panel_stride(), row, width},
-            box.images.begin * image + box.rows.begin * row + box.columns.begin * width};
   }
 
   void look_ahead(const float* x, const float* g, const Block& block, const PixelBox& band,
