@@ -24,10 +24,10 @@ bool channels_inner(const Strides4& strides, int64_t channels, int64_t width) {
 // Products for each copied element above which its copy pays: panels one after another are read at
 // 140 GFLOP/s where pixels of 64 to 256 channels, in place, are at 90 to 125.
 constexpr int64_t kProductsOfACopy = 48;
-// Where filters are rows it pays later: up to so many products for each element of the input, in
-// place is up to 12 % faster (3 % at 128 filters of 1x1). A gradient whose pixels lie so few
-// elements apart, for each tap, neither overflows its sets of L1 nor its pages: in place is 5 to
-// 8 % faster (1024 apart it would be 15 % slower).
+// Where filters are rows, panels pay later: with fewer products for each element of the input, in
+// place is up to 11 % faster (3 % at 128 filters of 1x1). As for the gradient, in place is 5 to 8 %
+// faster up to so many elements, shared among the taps, from a pixel to the next (15 % slower at
+// 1024 of 1x1, whose pixels fall into few sets of L1 and a page each).
 constexpr int64_t kFewProducts = 300;
 
 bool few_products(const DirectWgradPlan& plan) {
