@@ -5,8 +5,8 @@
 #include "cpu/conv2d/direct_wgrad_ahead.h"
 #include "cpu/conv2d/direct_wgrad_kernel.h"
 #include "cpu/conv2d/direct_wgrad_plan.h"
-#include "cpu/conv2d/direct_wgrad_slab.h"
 #include "cpu/conv2d/direct_wgrad_store.h"
+#include "cpu/conv2d/direct_wgrad_view.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/parallel.h"
 #include "cpu/workspace.h"
@@ -18,6 +18,7 @@ class DirectWgrad {
  public:
   using Vector = typename Target::template Vector<float>;
   using Shape = GemmShape<Target::kIsa, float>;
+  using OfVectors = typename WgradTileTable<Target>::OfVectors;
 
   DirectWgrad(const Conv2dProblem& problem, int threads)
       : plan_(direct_wgrad_plan(problem, Target::kIsa, threads)),
@@ -50,23 +51,13 @@ class DirectWgrad {
   static constexpr int64_t kChunksPerSum = 32;
 
   using Block = WgradBlock;
+  using Views = WgradViews<Target>;
+  using View = typename Views::View;
 
   // Where a block is summed.
   struct Sums {
     float* at;
     int64_t row, tap_row, tap_column;
-  };
-
-  // An operand, in place or copied: the pixel (image, row, column) lies at
-  // at + image * strides.n + row * strides.h + column * strides.w - origin.
-  struct View {
-    const float* at;
-    Strides4 strides;  // c: from a panel, or a tile of rows, to the next
-    int64_t origin;
-
-    const float* pixel(int64_t image, int64_t row, int64_t column) const {
-      return at + (image * strides.n + row * strides.h + column * strides.w - origin);
-    }
   };
 
   // Of a chunk, the pixels whose tap lies inside the image, and the strides of the walk over them.
@@ -123,21 +114,19 @@ class DirectWgrad {
       if (plan_.parts > 1 && !has_totals()) sums.at = part_of(parts, task);
     }
     float* const total = plan_.parts > 1 ? part_of(parts, task) : scratch.total;
+    const Views views(plan_, block);
     LinesAhead ahead(scratch.ahead);
+    const int64_t steps = plan_.steps_a_chunk(block.filters.size, block.channels.size);
     int64_t in_sum = 0;
     bool has_total = false;
     int64_t until = plan_.band_end(begin, end);
     PixelBox next = plan_.band(begin, until);
     for (int64_t from = begin; from < end; until = plan_.band_end(from, end)) {
       const PixelBox band = next;
-      const View x_view = input_view(x, block, band, scratch.input);
-      const View g_view = grad_view(g, block, band, scratch.grad);
-      ahead.start();
-      if (until < end) {
-        next = plan_.band(until, plan_.band_end(until, end));
-        add_lines(x, g, block, next, ahead);
-      }
-      ahead.finish((until - from) * plan_.steps_a_chunk(block.filters.size, block.channels.size));
+      const View x_view = views.input(x, band, scratch.input);
+      const View g_view = views.grad(g, band, scratch.grad);
+      if (until < end) next = plan_.band(until, plan_.band_end(until, end));
+      look_ahead(x, g, block, until < end ? next : PixelBox{}, (until - from) * steps, ahead);
       const bool one_chunk = until - from == 1;
       for (; from < until; ++from) {
         add_chunk(block, one_chunk ? band : plan_.chunk(from), x_view, g_view, sums, in_sum > 0,
@@ -173,47 +162,14 @@ class DirectWgrad {
     });
   }
 
-  View input_view(const float* x, const Block& block, const PixelBox& band, float* slab) const {
+  void look_ahead(const float* x, const float* g, const Block& block, const PixelBox& band,
+                  int64_t steps, LinesAhead& ahead) const {
     const Conv2dProblem& p = plan_.p;
-    if (plan_.channels_are_rows ? !plan_.copies_rows : !plan_.copies_vectors) {
-      return {x, {p.input.n, Shape::kTileColumns, p.input.h, p.input.w}, 0};
-    }
-    const SlabSource source{x, p.input, plan_.input_inner, p.H, p.W, block.channels.size};
-    const int64_t width = plan_.channels_are_rows ? block.channels.size : Shape::kTileColumns;
-    return copy(source, plan_.copied_input(band), slab, width, width);
-  }
-
-  View grad_view(const float* g, const Block& block, const PixelBox& band, float* slab) const {
-    const Conv2dProblem& p = plan_.p;
-    if (plan_.channels_are_rows ? !plan_.copies_vectors : !plan_.copies_rows) {
-      if (plan_.channels_are_rows) {
-        return {g, {p.output.n, Shape::kTileColumns, p.output.h, p.output.w}, 0};
-      }
-      const int64_t row = plan_.rows_in_planes ? p.output.c : 1;
-      return {g, {p.output.n, plan_.tile_filters() * row, p.output.h, p.output.w}, 0};
-    }
-    const SlabSource source{g, p.output, plan_.grad_inner, p.P, p.Q, block.filters.size};
-    if (plan_.channels_are_rows) {
-      return copy(source, band, slab, Shape::kTileColumns, Shape::kTileColumns);
-    }
-    return copy(source, band, slab, plan_.row_panel(), plan_.tile_filters());
-  }
-
-  static View copy(const SlabSource& source, const PixelBox& box, float* slab, int64_t width,
-                   int64_t step) {
-    const SlabCopy<Target> slab_copy(source, box, slab, width, step);
-    slab_copy.run();
-    const int64_t row = box.columns.size * width, image = box.rows.size * row;
-    return {slab,
-            {image, slab_copy.panel_stride(), row, width},
-            box.images.begin * image + box.rows.begin * row + box.columns.begin * width};
-  }
-
-  void add_lines(const float* x, const float* g, const Block& block, const PixelBox& band,
-                 LinesAhead& ahead) const {
-    const Conv2dProblem& p = plan_.p;
+    const int64_t pixels = band.images.size * band.rows.size * band.columns.size;
+    ahead.start(pixels * (block.channels.size + block.filters.size), steps);
     ahead.add(x, p.input, plan_.input_inner, p.H, p.W, block.channels.size, plan_.reach(band));
     ahead.add(g, p.output, plan_.grad_inner, p.P, p.Q, block.filters.size, band);
+    ahead.finish();
   }
 
   void add_chunk(const Block& block, const PixelBox& chunk, const View& x, const View& g,
@@ -255,9 +211,9 @@ class DirectWgrad {
             g.pixel(chunk.images.begin, rows.begin, columns.begin)};
   }
 
-  static WgradTile tile_for(const WgradTile (&of_vectors)[Shape::kTileVectors], int64_t columns) {
+  WgradTile tile_for(const OfVectors& of_vectors, int64_t columns) const {
     const int64_t vectors = ceil_div(columns, Shape::kLanes);
-    return of_vectors[(vectors < Shape::kTileVectors ? vectors : Shape::kTileVectors) - 1];
+    return of_vectors[(vectors < plan_.tile_vectors ? vectors : plan_.tile_vectors) - 1];
   }
 
   static void run_tile(WgradTile tile, Walk& w, const float* a, const float* b, float* c,
@@ -269,21 +225,30 @@ class DirectWgrad {
   void add_by_filters(const Block& block, Walk* walks, const View& x, const View& g,
                       const Sums& sums, bool accumulate, LinesAhead& ahead) const {
     const Conv2dProblem& p = plan_.p;
-    const int64_t height = plan_.tile_filters();
-    const auto& table = kWgradTiles<Target>.at[plan_.rows_in_planes && !plan_.copies_rows];
-    for (int64_t t = 0; t * height < block.filters.size; ++t) {
-      const int64_t filter = t * height, left = block.filters.size - filter;
-      const auto& of_vectors = table[(left < height ? left : height) - 1];
+    const int64_t height = plan_.tile_filters, filters = block.filters.size;
+    const bool in_planes = plan_.rows_in_planes && !plan_.copies_rows;
+    const int64_t a_row = in_planes ? p.output.c : 1;
+    const auto& table = kWgradTiles<Target>.at[in_planes];
+    const int64_t tiles = ceil_div(filters, height), together = plan_.tiles_together ? tiles : 1;
+    for (int64_t first = 0; first < tiles; first += together) {
       for (int64_t r = 0; r < p.R; ++r) {
-        for (int64_t c = 0; c < block.channels.size; c += Shape::kTileColumns) {
-          const WgradTile tile = tile_for(of_vectors, block.channels.size - c);
-          float* to = sums.at + filter * sums.row + r * sums.tap_row + c;
-          for (int64_t s = 0; s < p.S; ++s, to += sums.tap_column) {
-            Walk& w = walks[r * p.S + s];
-            if (w.walk.rows == 0 && accumulate) continue;
-            run_tile(tile, w, w.g + t * g.strides.c, w.x + c / Shape::kTileColumns * x.strides.c,
-                     to, sums.row, accumulate, ahead);
+        int64_t x_at = 0;
+        for (int64_t c = 0; c < block.channels.size; c += plan_.tile_columns) {
+          for (int64_t t = first; t < first + together; ++t) {
+            const int64_t filter = t * height, left = filters - filter;
+            const int64_t panel = plan_.half_panels() ? t / 2 : t;
+            const int64_t g_at =
+                panel * g.strides.c + (filter - panel * plan_.panel_filters()) * a_row;
+            const WgradTile tile =
+                tile_for(table[(left < height ? left : height) - 1], block.channels.size - c);
+            float* to = sums.at + filter * sums.row + r * sums.tap_row + c;
+            for (int64_t s = 0; s < p.S; ++s, to += sums.tap_column) {
+              Walk& w = walks[r * p.S + s];
+              if (w.walk.rows == 0 && accumulate) continue;
+              run_tile(tile, w, w.g + g_at, w.x + x_at, to, sums.row, accumulate, ahead);
+            }
           }
+          x_at += x.strides.c;
         }
       }
     }
@@ -291,17 +256,16 @@ class DirectWgrad {
 
   void add_by_channels(const Block& block, Walk* walks, const View& g, const Sums& sums,
                        bool accumulate, LinesAhead& ahead) const {
-    const auto tiles = EvenParts::at_most(plan_.run * block.channels.size, Shape::kTileRows, 1);
+    const Cuts tiles(EvenParts::at_most(plan_.run * block.channels.size, Shape::kTileRows, 1));
     for (int64_t tap = 0; tap < plan_.taps(); tap += plan_.run) {
       Walk& w = walks[tap];
       if (w.walk.rows == 0 && accumulate) continue;
       for (int64_t t = 0; t < tiles.parts; ++t) {
         const auto& of_vectors = kWgradTiles<Target>.at[0][tiles.size(t) - 1];
         float* const to = sums.at + (tap * block.channels.size + tiles.begin(t)) * sums.row;
-        for (int64_t f = 0; f < block.filters.size; f += Shape::kTileColumns) {
+        for (int64_t f = 0; f < block.filters.size; f += plan_.tile_columns) {
           run_tile(tile_for(of_vectors, block.filters.size - f), w, w.x + tiles.begin(t),
-                   w.g + f / Shape::kTileColumns * g.strides.c, to + f, sums.row, accumulate,
-                   ahead);
+                   w.g + f / plan_.tile_columns * g.strides.c, to + f, sums.row, accumulate, ahead);
         }
       }
     }

@@ -3,11 +3,16 @@
 #include <algorithm>
 
 namespace fastconv::cpu {
-void LinesAhead::add_span(const float* from, int64_t elements) {
-  constexpr int64_t kLine = 64 / sizeof(float);
-  const int64_t lines = std::min(ceil_div(elements, kLine), kMost - count_);
+void LinesAhead::start(int64_t elements, int64_t steps) {
+  count_ = 0;
+  steps_ = std::max<int64_t>(steps, 1);
+  dense_step_ = elements > steps_ * kLine ? 2 * kLine : kLine;
+}
+
+void LinesAhead::add_span(const float* from, int64_t elements, int64_t step) {
+  const int64_t lines = std::min(ceil_div(elements, step), kMost - count_);
   const void** const to = entries_ + count_;
-  for (int64_t i = 0; i < lines; ++i) to[i] = from + i * kLine;
+  for (int64_t i = 0; i < lines; ++i) to[i] = from + i * step;
   count_ += lines;
 }
 
@@ -20,21 +25,23 @@ void LinesAhead::add(const float* at, const Strides4& strides, bool channels_inn
       const float* const row = at + (box.images.begin + n) * strides.n +
                                (rows.begin + i) * strides.h + columns.begin * strides.w;
       if (dense) {
-        add_span(row, columns.size * channels);
+        add_span(row, columns.size * channels, dense_step_);
       } else if (channels_inner) {
-        for (int64_t j = 0; j < columns.size; ++j) add_span(row + j * strides.w, channels);
+        for (int64_t j = 0; j < columns.size; ++j) add_span(row + j * strides.w, channels, kLine);
       } else {
-        for (int64_t c = 0; c < channels; ++c) add_span(row + c * strides.c, columns.size);
+        for (int64_t c = 0; c < channels; ++c) add_span(row + c * strides.c, columns.size, kLine);
       }
       if (count_ == kMost) return;
     }
   }
 }
 
-void LinesAhead::finish(int64_t steps) {
-  for (int64_t i = 0; i < kStep; ++i) entries_[count_ + i] = entries_;
+void LinesAhead::finish() {
   next_ = 0;
-  pace_ = std::min(kWhole, ceil_div(count_ * kWhole, std::max<int64_t>(steps, 1)));
+  pace_ = std::min(kWhole, ceil_div(count_ * kWhole, steps_));
+  // A tile that begins at the end takes so many.
+  const int64_t past = (kStep - 1) * pace_ / kWhole;
+  for (int64_t i = 0; i <= past; ++i) entries_[count_ + i] = entries_;
 }
 
 }  // namespace fastconv::cpu

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "cpu/conv2d/direct_wgrad_ahead.h"
+#include "cpu/conv2d/direct_wgrad_plan.h"
 #include "cpu/gemm/blocking.h"
 #include "cpu/gemm/micro_kernel.h"
 
@@ -89,25 +90,27 @@ void wgrad_tile(const PixelWalk& walk, const float* a, const float* b, float* c,
 using WgradTile = void (*)(const PixelWalk& walk, const float* a, const float* b, float* c,
                            int64_t c_stride, bool accumulate);
 
-// kWgradTiles<Target>.at[in planes][rows - 1][vectors - 1]
+// kWgradTiles<Target>.at[in planes][rows - 1][vectors - 1], null where wgrad_tile_rows are fewer.
 template <class Target>
 struct WgradTileTable {
   using Shape = GemmShape<Target::kIsa, float>;
-  WgradTile at[2][Shape::kTileRows][Shape::kTileVectors] = {};
+  static constexpr int kMostVectors = wgrad_tile_vectors(Target::kIsa);
+  using OfVectors = WgradTile[kMostVectors];
+  OfVectors at[2][Shape::kTileRows] = {};
 
-  constexpr WgradTileTable() { fill_rows<Shape::kTileRows>(); }
+  constexpr WgradTileTable() { fill_vectors<kMostVectors>(); }
 
  private:
-  template <int kRows>
-  constexpr void fill_rows() {
-    fill_vectors<kRows, Shape::kTileVectors>();
-    if constexpr (kRows > 1) fill_rows<kRows - 1>();
+  template <int kVectors>
+  constexpr void fill_vectors() {
+    fill_rows<wgrad_tile_rows(Target::kIsa, kVectors), kVectors>();
+    if constexpr (kVectors > 1) fill_vectors<kVectors - 1>();
   }
   template <int kRows, int kVectors>
-  constexpr void fill_vectors() {
+  constexpr void fill_rows() {
     at[0][kRows - 1][kVectors - 1] = wgrad_tile<Target, kRows, kVectors, false>;
     at[1][kRows - 1][kVectors - 1] = wgrad_tile<Target, kRows, kVectors, true>;
-    if constexpr (kVectors > 1) fill_vectors<kRows, kVectors - 1>();
+    if constexpr (kRows > 1) fill_rows<kRows - 1, kVectors>();
   }
 };
 

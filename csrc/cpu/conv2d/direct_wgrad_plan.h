@@ -29,17 +29,26 @@ inline int64_t slab_panel_stride(const PixelBox& box, int64_t width) {
   return BlockOfC<float>::stride_for(box.images.size * box.rows.size * box.columns.size * width);
 }
 
+// Tiles have as many vectors as those of the GEMM, or one more, with half a vector of rows: two
+// such tiles fill a panel.
+constexpr int wgrad_tile_vectors(Isa isa) { return blocking_for(isa).tile_vectors + 1; }
+constexpr int wgrad_tile_rows(Isa isa, int vectors) {
+  const Blocking& blocking = blocking_for(isa);
+  if (vectors <= blocking.tile_vectors) return blocking.tile_rows;
+  return blocking.vector_bytes / int{sizeof(float)} / 2;
+}
+
 struct DirectWgradPlan {
   // The problem, a 1x1 window's rows and images joined where they follow one another in memory.
   Conv2dProblem p;
-  int64_t lanes, tile_rows, tile_columns;
+  int64_t lanes, tile_rows, tile_vectors, tile_columns;
 
   // Channels are the rows of a tile; run: how many taps of a row of the window it takes together.
   bool channels_are_rows;
   int64_t run;
 
   // Chunks of at most kLongestSum pixels: one running sum each. In this order: columns innermost.
-  EvenParts images, rows, columns;
+  Cuts images{EvenParts{}}, rows{EvenParts{}}, columns{EvenParts{}};
   // The chunks are cut into this many parts of their own sums, added in order at the end.
   int64_t parts;
 
@@ -47,10 +56,12 @@ struct DirectWgradPlan {
   EvenParts filter_blocks, channel_blocks;
 
   // Rows of a tile of the filters of a block, the last of which may have fewer.
-  int64_t tile_filters() const {
-    return ceil_div(filter_blocks.largest(), ceil_div(filter_blocks.largest(), tile_rows));
-  }
-  // In a copy, the rows of a tile are a panel of whole vectors.
+  int64_t tile_filters;
+  // Whether the tiles of all filters take some channels before any takes the next.
+  bool tiles_together;
+  // In a copy, the rows of a tile, or of two, are a panel of whole vectors.
+  bool half_panels() const { return 2 * tile_rows == lanes; }
+  int64_t panel_filters() const { return half_panels() ? lanes : tile_filters; }
   int64_t row_panel() const { return round_up(tile_rows, lanes); }
 
   // Copies, of as many chunks as fit: neither, the vectors' side, the rows' side or both.

@@ -116,7 +116,11 @@ class SlabCopy {
   }
 
   static void copy_run(const float* from, int64_t count, int64_t room, float* to) {
-    for (int64_t i = 0; i < room; i += kLanes) {
+    int64_t whole = 0;
+    for (; whole + kLanes <= count; whole += kLanes) {
+      Vector::store_unaligned(to + whole, Vector::load_unaligned(from + whole));
+    }
+    for (int64_t i = whole; i < room; i += kLanes) {
       const uint32_t lanes = count > i ? first_lanes(count - i) & kAll : 0;
       Vector::store_lanes(to + i, Vector::load_lanes(from + i, lanes),
                           first_lanes(room - i) & kAll);

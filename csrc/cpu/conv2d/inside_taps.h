@@ -11,7 +11,8 @@ namespace fastconv::cpu {
 
 // The least g >= 0 with g * step + offset >= bound.
 inline int64_t first_reaching(int64_t bound, int64_t step, int64_t offset) {
-  return bound <= offset ? 0 : ceil_div(bound - offset, step);
+  if (bound <= offset) return 0;
+  return step == 1 ? bound - offset : ceil_div(bound - offset, step);
 }
 
 class InsideTaps {

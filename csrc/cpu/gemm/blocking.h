@@ -103,6 +103,7 @@ class Cuts {
     return at < extent_ ? at : extent_;
   }
   constexpr int64_t size(int64_t part) const { return begin(part + 1) - begin(part); }
+  constexpr int64_t largest() const { return parts == 0 ? 0 : size(0); }
 
   int64_t parts;
 
