@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 
 import pybind11
+import setuptools
 import torch
 from setuptools import Extension, setup
 from torch.utils import cpp_extension
@@ -158,6 +159,20 @@ def print_configuration() -> None:
         print(f"fastconv: CUDA_HOME={cuda_home()}, TORCH_CUDA_ARCH_LIST={architectures}")
 
 
+def require_tools() -> None:
+    """A new environment often has a setuptools of years ago, whose own words would fill a page."""
+    for tool, version, oldest in (
+        ("setuptools", setuptools.__version__, (77,)),
+        ("torch", torch.__version__, (2, 10)),
+    ):
+        if tuple(map(int, re.findall(r"\d+", version)[: len(oldest)])) < oldest:
+            needed = f"{tool}>={'.'.join(map(str, oldest))}"
+            raise SystemExit(
+                f"fastconv is built with {needed} and found {version}: pip install -U '{needed}'"
+            )
+
+
+require_tools()
 print_configuration()
 setup(
     version=version(),

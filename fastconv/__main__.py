@@ -63,12 +63,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(parsed, f"{PROGRAM} bench")
     if parsed.command == "explain":
         return _command_explain.run(parsed, f"{PROGRAM} explain")
-    print(info())
+    try:
+        print(info())
+    except RuntimeError as error:  # of FASTCONV_MAX_ISA
+        print(f"{PROGRAM} info: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
+def _silence_output() -> None:
+    """What is left to write would fail again when Python closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _main() -> int:
-    """main() as a shell expects it: no traceback for Ctrl-C or for a closed pipe."""
+    """main() as a shell expects it: no traceback for Ctrl-C, a closed pipe or a full disk."""
     try:
         code = main()
         sys.stdout.flush()
@@ -76,9 +85,12 @@ def _main() -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # What is left to write would fail again when Python closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_output()
         return 141
+    except OSError as error:
+        _silence_output()
+        print(f"{PROGRAM}: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

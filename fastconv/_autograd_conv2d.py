@@ -21,9 +21,14 @@ from fastconv._autograd_function import (
     primals,
     reaches_kernel_in_backward,
     tangent_rule,
+    wanted_gradients,
 )
 from fastconv._layout import conv2d_is_channels_last, suggests_channels_last
 from fastconv._sizes import conv2d_output_size
+
+# Multiply-adds of a gradient from which on it pays to ask whether anybody uses it: that costs 1 us,
+# and 60 us about a leaf that torch.autograd.grad() is to give the gradient of.
+_WORTH_ASKING = 2**24
 
 # What all three operators share after their tensors and sizes: stride, padding, dilation, groups.
 Geometry = tuple[Any, Any, Any, int]
@@ -43,7 +48,7 @@ def _gradients(
     if grad_output is None:
         return None, None, None
     input, weight = ctx.saved_tensors
-    needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+    needs_input, needs_weight, needs_bias = wanted_gradients(ctx, 3)
     grad_input = grad_weight = grad_bias = None
     with calls_in_backward():
         if needs_input:
@@ -142,6 +147,8 @@ class EagerConv2dFunction(OperatorFunction):
             return *_gradients(ctx, grad_output, geometry, ""), None
         input, weight = ctx.saved_tensors
         needs = ctx.needs_input_grad[:3]
+        if grad_output.numel() * weight.numel() > _WORTH_ASKING * weight.shape[0]:
+            needs = wanted_gradients(ctx, 3)
         return *_ops.conv2d_backward_eager(grad_output, input, weight, *ctx.geometry, *needs), None
 
 
@@ -197,7 +204,7 @@ class GradInputFunction(OperatorFunction):
         for_grad_output = for_weight = None
         if cotangent is not None:
             grad_output, weight = ctx.saved_tensors
-            needs_grad_output, needs_weight = ctx.needs_input_grad[:2]
+            needs_grad_output, needs_weight = wanted_gradients(ctx, 2)
             if needs_grad_output:
                 for_grad_output = _ops.conv2d(cotangent, weight, None, *ctx.geometry, ctx.algorithm)
             if needs_weight:
@@ -229,7 +236,7 @@ class GradWeightFunction(OperatorFunction):
         for_grad_output = for_input = None
         if cotangent is not None:
             grad_output, input = ctx.saved_tensors
-            needs_grad_output, needs_input = ctx.needs_input_grad[:2]
+            needs_grad_output, needs_input = wanted_gradients(ctx, 2)
             if needs_grad_output:
                 for_grad_output = _ops.conv2d(input, cotangent, None, *ctx.geometry, ctx.algorithm)
             if needs_input:

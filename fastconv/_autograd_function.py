@@ -132,6 +132,26 @@ def calls_in_backward() -> contextlib.AbstractContextManager[Any]:
     return BelowAutograd()
 
 
+def wanted_gradients(ctx: Any, count: int) -> tuple[bool, ...]:
+    """For a backward: whose gradients of its first `count` inputs are used; the last may be None.
+
+    ``needs_input_grad`` is what the forward knew. ``torch.autograd.grad(loss, images)`` wants no
+    weight's gradient, and torch's own operators, which are told, compute none.
+    """
+    needed: tuple[bool, ...] = ctx.needs_input_grad[:count]
+    if sum(needed) < 2 or torch.compiler.is_compiling():
+        return needed
+    functions = ctx.next_functions
+    return tuple(need and _will_run(functions[i][0]) for i, need in enumerate(needed))
+
+
+def _will_run(node: Any) -> bool:
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:
+        return True  # so it answers of a leaf that torch.autograd.grad() was asked for
+
+
 def tangent_rule(rule: Callable[..., Any]) -> Callable[..., Any]:
     """For a jvp: tangents of outer levels keep flowing while this level's are computed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 def _threads(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads")
     return int(text)
 
@@ -163,7 +164,7 @@ def _of_model(arguments: argparse.Namespace) -> Any:
         if arguments.frozen:
             fastconv.freeze(model)
         return fastconv.explain(model, images, backward=arguments.backward)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{arguments.model} refuses images of {'x'.join(map(str, images.shape))}: "
             f"{_first_line(error)}"
@@ -182,24 +183,34 @@ def _model_and_size(name: str) -> tuple[torch.nn.Module, tuple[int, ...] | None]
     build = _found(place, attribute)
     try:
         model = build()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{name}() raised {type(error).__name__}: {_first_line(error)}") from error
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"{name}() returns {type(model).__name__}, not a torch.nn.Module")
     return model, None
 
 
+def _module_in(path: Path) -> Any:
+    """By its path: its name may be another module's, such as types, or no name at all."""
+    spec = importlib.util.spec_from_file_location(f"_explained_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look
+    spec.loader.exec_module(module)
+    return module
+
+
 def _found(place: str, attribute: str) -> Callable[[], Any]:
-    folder, module = str(Path.cwd()), place
-    if place.endswith(".py"):
-        path = Path(place)
-        if not path.is_file():
-            raise UsageError(f"there is no file {place}")
-        folder, module = str(path.resolve().parent), path.stem
+    path = Path(place)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise UsageError(f"there is no file {place}")
+    folder = str(path.resolve().parent if is_file else Path.cwd())
     sys.path.insert(0, folder)
     try:
-        found: Any = importlib.import_module(module)
-    except Exception as error:
+        found: Any = _module_in(path) if is_file else importlib.import_module(place)
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{place} cannot be imported: {type(error).__name__}: {_first_line(error)}"
         ) from error

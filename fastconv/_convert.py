@@ -49,7 +49,11 @@ def convert(model: Model, inplace: bool = False, *, filter: Filter | None = None
 
 
 def revert(model: Model, inplace: bool = False) -> Model:
-    """Give a model its plain ``torch.nn`` modules back: the inverse of :func:`convert`."""
+    """Give a model its plain ``torch.nn`` modules back: the inverse of :func:`convert`.
+
+    Modules that were parametrized after it stay parametrized. So does what torch's tools look for
+    by its exact type, such as ``torch.ao.quantization.prepare_qat``, find it again.
+    """
     return _swap(model, inplace, _TO_TORCH, None)
 
 
@@ -62,11 +66,26 @@ def _swap(
     if not inplace:
         model = copy.deepcopy(model)
     for name, module in model.named_modules():
-        replacement = classes.get(type(module))
+        replacement = _replacement(type(module), classes)
         if replacement is not None and (filter is None or filter(name, module)):
             module.__dict__.pop("_packed", None)
             module.__class__ = replacement
     return model
+
+
+def _replacement(
+    kind: type[torch.nn.Module], classes: Mapping[type[torch.nn.Module], type[torch.nn.Module]]
+) -> type[torch.nn.Module] | None:
+    (base, *others) = kind.__bases__
+    if base in _TO_TORCH and base in classes and not others and _is_by_parametrization(kind):
+        # A class of its module alone, or of copies of it: these keep theirs.
+        own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+        return type(kind.__name__, (classes[base],), own)
+    return classes.get(kind)
+
+
+def _is_by_parametrization(kind: type[torch.nn.Module]) -> bool:
+    return kind.__module__ == torch.nn.utils.parametrize.__name__
 
 
 @dataclass(frozen=True)

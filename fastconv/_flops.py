@@ -1,7 +1,8 @@
 """What torch.utils.flop_counter counts for torch's convolutions, by torch's own formula.
 
 That formula has its quirks: the weight gradient of a grouped convolution counts `groups` times what
-it costs. A model counts the same before and after ``convert``.
+it costs. A model counts the same before and after ``convert``, forward and backward; so does a
+backward of the backward, but for groups, which torch then takes one by one, and skipped rows.
 """
 
 from __future__ import annotations

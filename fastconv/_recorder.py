@@ -72,13 +72,22 @@ def _named_calls(model: torch.nn.Module, recorder: Recorder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _buffers_kept(model: torch.nn.Module) -> Iterator[None]:
-    kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    """Their content and their sizes: observers of quantisation grow theirs at a first call."""
+    kept = [
+        (module._buffers, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, before in kept:
+            for owner, name, buffer, before in kept:
+                if buffer.shape != before.shape:
+                    buffer.resize_(before.shape)
                 buffer.copy_(before)
+                owner[name] = buffer
 
 
 def calls_of_model(

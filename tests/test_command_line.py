@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,13 @@ def broken():
 def number():
     return 3
 
+def leaves():
+    raise SystemExit(0)
+
+class Leaves(torch.nn.Module):
+    def forward(self, x):
+        raise SystemExit
+
 constant = 4
 """
 
@@ -103,6 +111,21 @@ def test_explain_a_model_of_ones_own(
     assert str(models.parent) not in sys.path
 
 
+@pytest.mark.parametrize("name", ["types.py", "my-model.v2.py"])
+def test_a_file_is_found_by_its_path(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    """Its name may be another module's, or none that can be imported."""
+    (tmp_path / "beside.py").write_text("channels = 3")
+    (tmp_path / name).write_text(
+        "from __future__ import annotations\nimport beside, dataclasses\n"
+        "@dataclasses.dataclass\nclass Config:\n    out: int = 8\n" + MODELS
+    )
+    code, out, err = outcome(capsys, "explain", f"{tmp_path / name}:build", "--input", "2x3x9x9")
+    assert (code, err) == (0, "")
+    assert "total: 2 layers, 224 parameters" in out
+
+
 MISTAKES = {
     "nothing asked": ([], "give a model"),
     "two things asked": (["LeNet-5", "--weight", "1x1x1x1"], "one of them"),
@@ -112,6 +135,8 @@ MISTAKES = {
     "no such function": (["{models}:missing"], "has no missing"),
     "not callable": (["{models}:constant"], "cannot be called"),
     "a model that fails": (["{models}:broken"], "raised OSError: no weights here"),
+    "a model that ends the process": (["{models}:leaves"], "raised SystemExit: 0"),
+    "a forward that does": (["{models}:Leaves", "--input", "1x4x9x9"], "refuses images of 1x4x9x9"),
     "no model": (["{models}:number"], "returns int, not a torch.nn.Module"),
     "no input": (["{models}:build"], "--input is needed"),
     "wrong channels": (["{models}:build", "--input", "1x4x9x9"], "refuses images of 1x4x9x9"),
@@ -132,6 +157,7 @@ MISTAKES = {
     "not a pair": (["--input", "1x4x9x9", "--window", "1x2x3"], "neither a number nor a pair"),
     "too large": (["--input", "999999x999999x999999x9", "--window", "2"], "--input 999999x"),
     "no threads": (["LeNet-5", "--threads", "0"], "'0' is not a number of threads"),
+    "too many threads": (["LeNet-5", "--threads", "99999999999"], "is not a number of threads"),
     "no such dtype": (["LeNet-5", "--dtype", "int8"], "invalid choice"),
 }
 
@@ -147,6 +173,30 @@ def test_a_mistake_is_answered_in_a_sentence(
     assert answer in err
     assert "python -m fastconv explain: " in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["info", "explain LeNet-5"])
+def test_a_bad_setting_of_the_environment_is_a_sentence(command: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "fastconv", *command.split()],
+        capture_output=True, text=True, timeout=120, cwd=ROOT,
+        env={**os.environ, "FASTCONV_MAX_ISA": "sse2"},
+    )  # fmt: skip
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "FASTCONV_MAX_ISA is 'sse2'; it takes one of scalar, avx2" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_full_disk_is_a_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "fastconv", "info"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, cwd=ROOT,
+        )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr == (
+        "python -m fastconv: the output cannot be written: No space left on device\n"
+    )
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -52,11 +52,35 @@ def my_share(rank: int) -> tuple[Tensor, Tensor]:
     return tuple(t.chunk(RANKS)[rank] for t in examples())
 
 
+class WithOneMore(nn.Module):
+    """A convolution that takes no part in what comes out."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers, self.unused = layers, fastconv.nn.Conv2d(3, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
 def data_parallel(rank: int) -> None:
-    model = nn.parallel.DistributedDataParallel(network())
+    """In one bucket and in many, with a layer that takes no part, compiled."""
     x, target = my_share(rank)
-    cross_entropy(model(x), target).backward()
-    torch.testing.assert_close([p.grad for p in model.parameters()], gradients_of_one_process())
+    for options in (
+        {},
+        {"bucket_cap_mb": 0.0001, "gradient_as_bucket_view": True},
+        {"find_unused_parameters": True},
+        {"static_graph": True},
+    ):
+        layers = network()
+        module = WithOneMore(layers) if "find_unused_parameters" in options else layers
+        model = nn.parallel.DistributedDataParallel(module, **options)
+        compiled = [] if options else [torch.compile(model, backend="aot_eager")]
+        for call in (model, model, *compiled):
+            model.zero_grad()
+            cross_entropy(call(x), target).backward()
+            gradients = [p.grad for p in layers.parameters()]
+            torch.testing.assert_close(gradients, gradients_of_one_process())
 
 
 def fully_sharded(rank: int) -> None:

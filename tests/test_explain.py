@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from _networks import NETWORKS
 from _subprocess import run_python
-from torch import nn
+from torch import Tensor, nn
 
 import fastconv
 
@@ -165,7 +165,8 @@ def test_the_choice_is_the_dispatchers() -> None:
                 print(row.algorithm)
             import sys
             sys.stderr.write("=== now\\n")
-            fastconv.conv2d(x, w, **kwargs).sum().backward()
+            y = fastconv.conv2d(x, w, **kwargs)
+            y.backward(torch.randn_like(y))  # which lies as y does: an expanded one need not
             sys.stderr.write("=== done\\n")
         """,
         FASTCONV_VERBOSE="1",
@@ -196,3 +197,26 @@ def test_functional_calls_appear_under_their_module() -> None:
         rows = fastconv.explain(model, torch.randn(1, 3, 9, 9)).rows
     assert [(row.name, row.op) for row in rows] == [("1", "conv2d"), ("1", "max_pool2d")]
     assert all(row.algorithm for row in rows)
+
+
+class Counts(nn.Module):
+    """Buffers that a forward replaces and resizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        self.seen.resize_(x.numel()).copy_(x.flatten())
+        return x
+
+
+def test_buffers_are_as_before_whatever_a_forward_does_to_them() -> None:
+    model = nn.Sequential(Counts(), fastconv.nn.Conv2d(3, 4, 3))
+    buffers = dict(model.named_buffers())
+    assert fastconv.explain(model, torch.randn(1, 3, 6, 6)).rows
+    assert all(buffers[name] is buffer for name, buffer in model.named_buffers())
+    assert model[0].calls == 0
+    assert model[0].seen.shape == (0,)

@@ -89,6 +89,44 @@ def test_opcheck(name: str) -> None:
     opcheck(operator, args)
 
 
+NUMBERS = (1, 1, 1, 1, 1, 1, 1)
+WINDOW = (2, 2, 2, 2, 0, 0, 1, 1, False)
+PACKED = ops.conv2d_pack_weight(randn(64, 64, 3, 3, dtype=torch.float32), [1, 64, 14, 14], [1], [1])
+SMALL = randn(1, 4, 6, 6), randn(4, 4, 3, 3)
+# Called only where nothing stands between Python and the kernel (_autograd_function.OBSTACLES), so
+# that no tracer, fake tensor or derivative comes by.
+WITHOUT_FAKE: dict[str, tuple[Any, ...]] = {
+    "_conv2d": (*SMALL, None, *NUMBERS),
+    "_conv2d_backward": (SMALL[0], *SMALL, *NUMBERS, True, True, True),
+    "_conv2d_memo": (*SMALL, None, *NUMBERS),
+    "_conv2d_kept": (*SMALL, None, ops._conv2d_memo(*SMALL, None, *NUMBERS), None, *NUMBERS),
+    "_max_pool2d": (SMALL[0], *WINDOW),
+    "_max_pool2d_with_indices": (SMALL[0], *WINDOW),
+    "_max_pool2d_backward": (randn(2, 3, 3, 3), pooled_indices(), 6, 6, False, *WINDOW),
+    "weight_fingerprint": (SMALL[1],),
+    "conv2d_pack_weight": (SMALL[1], [1, 4, 6, 6]),
+    "conv2d_packed_algorithm": (PACKED,),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_FAKE)
+def test_schema_of_what_no_tracer_sees(name: str) -> None:
+    opcheck(getattr(ops, name), WITHOUT_FAKE[name], test_utils="test_schema")
+
+
+def test_opcheck_of_a_packed_weight() -> None:
+    """It has no gradient: modules use it where none is recorded."""
+    x, weight = randn(1, 64, 14, 14, dtype=torch.float32), randn(64, 64, 3, 3, dtype=torch.float32)
+    opcheck(ops.conv2d_packed, (x, weight, None, PACKED, [1], [1]))
+
+
+def test_every_operator_is_checked() -> None:
+    names = torch._C._dispatch_get_all_op_names()
+    ours = {name.removeprefix("fastconv::") for name in names if name.startswith("fastconv::")}
+    checked = {operator._qualified_op_name.split("::")[1] for operator, _ in CALLS.values()}
+    assert ours == checked | WITHOUT_FAKE.keys() | {"conv2d_packed"}
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_fake_has_the_real_shape_strides_and_dtype(name: str) -> None:
     operator, args = CALLS[name]
@@ -217,15 +255,3 @@ def test_meta_tensors_stay_on_meta() -> None:
         output = fastconv.nn.MaxPool2d(2)(model(torch.empty(2, 3, 8, 8)))
     assert output.is_meta
     assert output.shape == (2, 8, 4, 4)
-
-
-def test_flop_counter_counts_what_torchs_counts() -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    totals = []
-    for conv2d in (fastconv.conv2d, F.conv2d):
-        x, weight = randn(2, 4, 8, 8, grad=True), randn(6, 2, 3, 3, grad=True)
-        with FlopCounterMode(display=False) as counter:
-            conv2d(x, weight, padding=1, groups=2).sum().backward()
-        totals.append(counter.get_total_flops())
-    assert totals[0] == totals[1] > 0

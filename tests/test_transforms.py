@@ -189,3 +189,27 @@ def test_transforms_of_max_pool2d(name: str) -> None:
         lambda t: values(theirs)(t).sum(),
         x,
     )
+
+
+@pytest.mark.parametrize("batched", ["10", "01", "11"])
+def test_autocast_inside_transforms(batched: str) -> None:
+    """torch's own convolution stays in float32 under vmap on a CPU; ours follows autocast there."""
+    tensors = [t.float() for t in leaves(CONVS["groups"])[:2]]
+    in_dims = tuple(0 if b == "1" else None for b in batched)
+    args = [stacked(t) if d == 0 else plain(t) for t, d in zip(tensors, in_dims, strict=True)]
+
+    def call(x: Tensor, weight: Tensor) -> Tensor:
+        return fastconv.conv2d(x, weight, groups=2)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = vmap(call, in_dims)(*args)
+        each = [
+            call(*(t if d is None else t[i] for t, d in zip(args, in_dims, strict=True)))
+            for i in range(3)
+        ]
+        weight_gradient = grad(lambda w: call(plain(tensors[0]), w).float().sum())(
+            plain(tensors[1])
+        )
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got, torch.stack(each), rtol=2e-2, atol=2e-2)
+    assert weight_gradient.dtype == torch.float32

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -136,6 +138,68 @@ def test_source_distribution_has_every_source(tmp_path: Path) -> None:
     assert len(sources) > 100
     assert not sources - packed
     assert {"setup.py", "pyproject.toml", "LICENSE", "README.md", "fastconv/py.typed"} <= packed
+
+
+@pytest.mark.parametrize(
+    ("tool", "version", "complaint"),
+    [
+        (
+            "setuptools",
+            "65.5.0",
+            "setuptools>=77 and found 65.5.0: pip install -U 'setuptools>=77'",
+        ),
+        ("torch", "2.9.1+cpu", "torch>=2.10 and found 2.9.1+cpu: pip install -U 'torch>=2.10'"),
+    ],
+)
+def test_tools_that_are_too_old_are_one_sentence(tool: str, version: str, complaint: str) -> None:
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("no checkout")
+    code = (
+        f"import {tool}; {tool}.__version__ = {version!r}; import runpy, sys; "
+        "sys.argv = ['setup.py', '--version']; runpy.run_path('setup.py', run_name='__main__')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 1
+    assert result.stderr == f"fastconv is built with {complaint}\n"
+
+
+USER_PROGRAM = """
+import torch
+
+import fastconv
+from fastconv import nn
+from fastconv.functional import conv2d, max_pool2d
+
+model: torch.nn.Sequential = fastconv.convert(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)))
+fastconv.freeze(model)
+layer = nn.Conv2d(3, 4, 3, padding="same")
+output: torch.Tensor = conv2d(torch.ones(1, 3, 8, 8), layer.weight, layer.bias, (1, 1), "same")
+values, indices = max_pool2d(output, 2, return_indices=True)
+names: list[str] = [algorithm.name for algorithm in fastconv.algorithms()]
+with fastconv.use_algorithm(names[0]), fastconv.patch():
+    rows = fastconv.explain(model, torch.ones(1, 3, 8, 8)).rows
+sizes: list[tuple[int, ...]] = [row.output_size for row in rows]
+reasons: list[str] = [row.reason for row in fastconv.report(fastconv.revert(model))]
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+def test_a_program_that_uses_the_package_is_typed(tmp_path: Path) -> None:
+    """Strictly, by what py.typed promises; and what is wrong in it is found."""
+    assert (PACKAGE / "py.typed").exists()
+    (tmp_path / "right.py").write_text(USER_PROGRAM)
+    (tmp_path / "wrong.py").write_text(USER_PROGRAM + "fastconv.conv2d(output, 3).nothing\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "right.py", "wrong.py"],
+        capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(PACKAGE.parent)},
+    )  # fmt: skip
+    assert result.stderr == ""
+    line = USER_PROGRAM.count("\n") + 1
+    complaints = sorted(result.stdout.splitlines())
+    assert len(complaints) == 2
+    assert complaints[0].startswith(f'wrong.py:{line}: error: "Tensor" has no attribute "nothing"')
+    assert 'incompatible type "int"; expected "Tensor"' in complaints[1]
 
 
 def test_version_has_one_source() -> None:
