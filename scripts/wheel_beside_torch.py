@@ -19,7 +19,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # What needs the checkout itself: C++ sources, the bench's runner.
-LEFT_OUT = ("cpp", "cuda_emulation", "third_party", "test_bench.py", "test_wheel.py", "__pycache__")
+LEFT_OUT = (
+    "cpp",
+    "cuda_emulation",
+    "third_party",
+    "test_bench.py",
+    "test_gpu_bench.py",
+    "test_wheel.py",
+    "__pycache__",
+)
 # The tools of the suite, at the releases that it is developed with.
 TOOLS = ("numpy", "pytest", "pytest-xdist", "hypothesis", "expecttest")
 
