@@ -171,3 +171,18 @@ def test_takes_any_strides(algorithm: fastconv.Algorithm) -> None:
             (expected,) = torch.autograd.grad(output, weight, grad.double(), retain_graph=True)
             result = gradient(algorithm.name, conv, input, grad, False)
             assert torch.equal(result.double(), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
+def test_copies_leave_out_the_padding_of_wide_dilation(
+    algorithm: fastconv.Algorithm, layout: torch.memory_format
+) -> None:
+    """DeepLab's: its rows of taps reach over 69 columns, of which the image has 33."""
+    conv = Conv(256, 40, 1, 33, 33, 1, (3, 3), (1, 1), (18, 18), (18, 18))
+    input = integers((1, 256, 33, 33), layout, torch.float32)
+    grad = integers((1, 40, 33, 33), layout, torch.float32)
+    weight = torch.zeros(40, 256, 3, 3, dtype=torch.float64, requires_grad=True)
+    output = torch.nn.functional.conv2d(input.double(), weight, **conv.options)
+    (expected,) = torch.autograd.grad(output, weight, grad.double())
+    assert torch.equal(gradient(algorithm.name, conv, input, grad, False).double(), expected)

@@ -10,7 +10,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from _algorithms import usable_algorithms
+from _algorithms import fp32_precision, usable_algorithms
 from _reference import relative_error
 from torch import Tensor
 
@@ -316,3 +316,35 @@ def test_a_weight_of_any_strides(algorithm: fastconv.Algorithm) -> None:
     channels = grad_weight(grad_output, x, *args, True, algorithm.name)
     assert channels.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(planes, channels)
+
+
+@pytest.mark.parametrize(
+    "algorithm", [a for a in WINOGRAD if a.direction == "wgrad"], ids=lambda a: a.name
+)
+def test_overflow_between_rounds_of_sums_is_noticed(algorithm: fastconv.Algorithm) -> None:
+    """The sums of F(2x2) reach the weight every 90 rows, the second time to make it infinite.
+
+    The direct kernels, which add up 16 parts of 22 rows, do without.
+    """
+    rows, columns = 364, 364
+    gradient = torch.zeros(1, 1, rows, columns)
+    for first, last, total in ((0, 90, 2.6e38), (176, 178, 1.5e38), (180, 182, -1.5e38)):
+        gradient[:, :, first:last] = total / (last - first) / columns
+    x, weight = torch.ones(1, 1, rows + 2, columns + 2), torch.zeros(1, 1, 3, 3)
+    with fastconv.use_algorithm(algorithm.name):
+        result = result_of("wgrad", x, weight, gradient, 0)
+    torch.testing.assert_close(result, torch.full((1, 1, 3, 3), 2.6e38), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    "algorithm", [a for a in WINOGRAD if a.direction == "wgrad"], ids=lambda a: a.name
+)
+def test_ieee_refuses_the_gradient_of_the_weight(algorithm: fastconv.Algorithm) -> None:
+    """Where few elements of both operands are not zero F(2x2) has 2.8 times torch's error."""
+    x, weight, gradient = random_operands((1, 16, 16, 12, 12), 1, torch.contiguous_format)
+    with (
+        fp32_precision("ieee"),
+        fastconv.use_algorithm(algorithm.name),
+        pytest.raises(RuntimeError, match="'ieee'"),
+    ):
+        result_of("wgrad", x, weight, gradient, 1)

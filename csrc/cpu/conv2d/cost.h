@@ -13,9 +13,11 @@ namespace fastconv::cpu {
 double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool weight_is_packed,
                         int threads);
 
-// The gradient of the weight, where it is Winograd's to take or leave.
+// The gradient of the weight.
 double winograd_wgrad_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, int threads);
 double direct_wgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);
+// Nothing for what these kernels are made for: none is faster.
+double depthwise_wgrad_seconds(const Conv2dProblem& problem, int threads);
 
 // One gather of a grouped convolution, vectors of that many lanes.
 double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads);

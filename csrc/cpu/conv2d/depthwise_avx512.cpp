@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/depthwise_geometry.h"
 #include "cpu/conv2d/depthwise_special.h"
 #include "cpu/conv2d/entries.h"

@@ -2,6 +2,7 @@
 // Include this below a `#pragma GCC target`, with every other header included above it.
 #pragma once
 
+#include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/depthwise_pixels.h"
 #include "cpu/conv2d/depthwise_pixels_wgrad.h"
 #include "cpu/conv2d/depthwise_planes.h"
@@ -84,8 +85,11 @@ struct Depthwise {
             dgrad};
   }
   static constexpr Conv2dAlgorithm wgrad_entry(const char* name, Isa isa) {
-    return {
-        {name, "conv2d", "wgrad", isa, kAllDTypes, kError, kNote}, reject, wgrad_workspace, wgrad};
+    return {{name, "conv2d", "wgrad", isa, kAllDTypes, kError, kNote},
+            reject,
+            wgrad_workspace,
+            wgrad,
+            depthwise_wgrad_seconds};
   }
 };
 

@@ -12,13 +12,10 @@
 #include <cstdint>
 #include <numeric>
 
+#include "cpu/gemm/blocking.h"
 #include "problem.h"
 
 namespace fastconv::cpu {
-
-constexpr int64_t round_up(int64_t x, int64_t multiple) {
-  return (x + multiple - 1) / multiple * multiple;
-}
 
 constexpr int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && a < 0 ? 1 : 0); }
 

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/depthwise_entries.h"
 #include "cpu/conv2d/depthwise_geometry.h"
 #include "cpu/conv2d/depthwise_special.h"

@@ -61,12 +61,16 @@ int64_t products_by_channels(const DirectWgradPlan& plan) {
          std::max(run * plan.channels(), kLeastRows);
 }
 
+// Sums with channels as rows are turned round in the end: not for a few lanes in a hundred.
+bool channels_pay_as_rows(const DirectWgradPlan& plan) {
+  return products_by_channels(plan) * 10 < products_by_filters(plan) * 9;
+}
+
 void choose_operands(DirectWgradPlan& plan) {
   const Conv2dProblem& p = plan.p;
   plan.input_inner = channels_inner(p.input, plan.channels(), p.W);
   plan.grad_inner = channels_inner(p.output, plan.filters(), p.Q);
-  // Sums with channels as rows are turned round in the end: not for a few lanes in a hundred.
-  plan.channels_are_rows = products_by_channels(plan) * 10 < products_by_filters(plan) * 9;
+  plan.channels_are_rows = channels_pay_as_rows(plan);
   const bool grad_pays = plan.taps() * plan.channels() >= kProductsOfACopy;
   if (plan.channels_are_rows) {
     plan.run = p.dilation.w == 1 ? p.S : 1;
@@ -163,7 +167,12 @@ void size_slabs(DirectWgradPlan& plan, int64_t chunks) {
                      {0, std::min(plan.p.Q, pieces * plan.columns.largest())}};
   const int64_t filters = plan.filter_blocks.largest();
   const int64_t channels = plan.channel_blocks.largest();
-  const PixelBox input = plan.reach(box);
+  PixelBox input = plan.reach(box);
+  if (plan.run == 1) {
+    // Copies then leave out the padding.
+    input.rows.size = std::min(input.rows.size, plan.p.H);
+    input.columns.size = std::min(input.columns.size, plan.p.W);
+  }
   if (plan.channels_are_rows) {
     // Whole vectors are stored.
     plan.input_slab = plan.copies_rows ? slab_panel_stride(input, channels) + plan.lanes : 0;
@@ -285,6 +294,29 @@ const char* direct_wgrad_reject(const Conv2dProblem& p, Isa isa) {
   }
   return slabs_fit(direct_wgrad_plan(p, isa, 1), kLargestSlab) ? nullptr
                                                                : "is for windows that fit in L2";
+}
+
+double direct_wgrad_vectors(const Conv2dProblem& p, int64_t lanes) {
+  DirectWgradPlan plan{};
+  plan.p = p;
+  plan.lanes = lanes;
+  const bool by_channels = channels_pay_as_rows(plan);
+  const auto sum_inside = [](int64_t taps, int64_t pixels, int64_t dilation, int64_t pad,
+                             int64_t stride, int64_t extent) {
+    int64_t sum = 0;
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      sum += pixels_inside({0, pixels}, tap * dilation - pad, stride, extent).size;
+    }
+    return static_cast<double>(sum);
+  };
+  const double rows = sum_inside(p.R, p.P, p.dilation.h, p.pad.h, p.stride.h, p.H);
+  // Whole rows of the window are multiplied with the padding too.
+  const double columns = by_channels && p.dilation.w == 1
+                             ? static_cast<double>(p.S * p.Q)
+                             : sum_inside(p.S, p.Q, p.dilation.w, p.pad.w, p.stride.w, p.W);
+  const auto products =
+      static_cast<double>(by_channels ? products_by_channels(plan) : products_by_filters(plan));
+  return static_cast<double>(p.N) * rows * columns * products / static_cast<double>(plan.taps());
 }
 
 DirectWgradPlan direct_wgrad_plan(const Conv2dProblem& problem, Isa isa, int threads) {

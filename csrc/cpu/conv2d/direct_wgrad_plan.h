@@ -140,6 +140,9 @@ struct WgradBlock {
 // Why this problem is not for the kernels, or nullptr.
 const char* direct_wgrad_reject(const Conv2dProblem& problem, Isa isa);
 
+// Vectors of so many lanes that are multiplied for one group.
+double direct_wgrad_vectors(const Conv2dProblem& problem, int64_t lanes);
+
 DirectWgradPlan direct_wgrad_plan(const Conv2dProblem& problem, Isa isa, int threads);
 
 // Of a range of rows or columns, those that an image has.

@@ -71,8 +71,6 @@ class WinogradWgradTiles {
   bool transform_sums(const float* u, int64_t point, float* taps, float* weight,
                       bool accumulate) const {
     const int64_t tap_stride = plan_.lane_channels;
-    const Type zero = Vector::zero();
-    Type not_finite = zero;
     for (int64_t c = 0; c < conv_.channels; c += kLanes) {
       const float* const sums = u + c / plan_.panel * plan_.panel * plan_.filters + c % plan_.panel;
       Type half[3 * kPoints];
@@ -93,14 +91,23 @@ class WinogradWgradTiles {
         Transform::grad_weight(half + i * kPoints, row, 1, 1);
 #pragma GCC unroll 8
         for (int j = 0; j < 3; ++j) {
-          // 0 * x is 0, or NaN where x is not finite.
-          not_finite = Vector::multiply_add(row[j], zero, not_finite);
           Vector::store(taps + (3 * i + j) * tap_stride + c, row[j]);
         }
       }
     }
     if (accumulate) add_weight(weight, taps, tap_stride);
     store_filter<Target>(taps, tap_stride, 3, 3, conv_.channels, weight, conv_.weight);
+    return all_finite(taps, kTaps * tap_stride);
+  }
+
+ private:
+  static bool all_finite(const float* from, int64_t count) {
+    const Type zero = Vector::zero();
+    Type not_finite = zero;
+    for (int64_t i = 0; i < count; i += kLanes) {
+      // 0 * x is 0, or NaN where x is not finite.
+      not_finite = Vector::multiply_add(Vector::load(from + i), zero, not_finite);
+    }
     alignas(64) float seen[kLanes];
     Vector::store(seen, not_finite);
     float any = 0;
@@ -108,7 +115,6 @@ class WinogradWgradTiles {
     return any == 0;
   }
 
- private:
   void add_weight(const float* weight, float* taps, int64_t tap_stride) const {
     const Strides4& s = conv_.weight;
     for (int64_t t = 0; t < kTaps; ++t) {
