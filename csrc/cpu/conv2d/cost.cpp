@@ -141,7 +141,8 @@ double direct_wgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
 }
 
 double depthwise_wgrad_seconds(const Conv2dProblem& p, int threads) {
-  if (p.groups > 1 || p.output.c != 1) return 0;
+  constexpr int64_t kFewFilters = 16;
+  if (p.groups > 1 || p.output.c != 1 || p.K < kFewFilters) return 0;
   const double pixels = as_double(p.N) * as_double(p.P) * as_double(p.Q);
   return pixels * as_double(p.K * p.R * p.S) / kOneChannelInPixels / speed_up(threads);
 }
