@@ -27,8 +27,8 @@ from fastconv._layout import conv2d_is_channels_last, suggests_channels_last
 from fastconv._sizes import conv2d_output_size
 
 # Multiply-adds of a gradient from which on it pays to ask whether anybody uses it: that costs 1 us,
-# and 60 us about a leaf that torch.autograd.grad() is to give the gradient of.
-_WORTH_ASKING = 2**24
+# and 60 us about a leaf that torch.autograd.grad() is to give the gradient of. So many take 1 ms.
+_WORTH_ASKING = 2**26
 
 # What all three operators share after their tensors and sizes: stride, padding, dilation, groups.
 Geometry = tuple[Any, Any, Any, int]
