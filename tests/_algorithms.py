@@ -45,6 +45,12 @@ def attempt(algorithm: fastconv.Algorithm, call: Callable[[], Result]) -> Result
         return None
 
 
+def admitting_precision(algorithm: fastconv.Algorithm) -> str:
+    """The strictest fp32_precision under which the algorithm takes float32 at all."""
+    products = {"bf16x1": "bf16", "bf16x3": "tf32"}
+    return products.get(algorithm.name.rpartition("_")[2], "none")
+
+
 def usable_algorithms(op: str, direction: str | None = None) -> list[fastconv.Algorithm]:
     return [
         a

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
 import torch
+from _algorithms import admitting_precision, fp32_precision
+
+import fastconv
 
 # pytest-xdist runs one process for each core; a second torch thread in each would only fight the
 # other workers. What depends on the number of threads says so itself (test_determinism.py).
@@ -27,3 +32,15 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def fixed_random_numbers() -> None:
     torch.default_generator.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def precision_that_admits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that is repeated for each algorithm runs where that one is allowed to."""
+    callspec = getattr(request.node, "callspec", None)
+    algorithm = callspec.params.get("algorithm") if callspec is not None else None
+    if isinstance(algorithm, fastconv.Algorithm):
+        with fp32_precision(admitting_precision(algorithm)):
+            yield
+    else:
+        yield

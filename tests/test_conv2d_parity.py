@@ -170,7 +170,8 @@ def test_infinities_and_nan_spread_as_they_must(
         accepted += 1
         assert torch.equal(ours.isnan(), theirs.isnan())
         assert torch.equal(ours.isinf(), theirs.isinf())
-        torch.testing.assert_close(ours, theirs, equal_nan=True, rtol=1e-4, atol=1e-4)
+        tolerance = max(1e-4, 20 * algorithm.error)
+        torch.testing.assert_close(ours, theirs, equal_nan=True, rtol=tolerance, atol=tolerance)
     assert accepted >= 1
 
 

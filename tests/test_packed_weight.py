@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from _algorithms import fp32_precision, usable_algorithms
+from _algorithms import admitting_precision, fp32_precision, usable_algorithms
 from _subprocess import output_of
 from torch import Tensor
 
@@ -69,6 +69,8 @@ def test_packed_and_not_are_the_same_bits(
         packed_any = True
         blob = pack(weight, x.shape, (1, 1), (1, 1), (1, 1), 1, channels_last, algorithm.name)
         assert torch.ops.fastconv.conv2d_packed_algorithm(blob) == algorithm.name
+        again = pack(weight, x.shape, (1, 1), (1, 1), (1, 1), 1, channels_last, algorithm.name)
+        assert torch.equal(again, blob)
         with fastconv.use_algorithm(algorithm.name):
             plain = fastconv.conv2d(x, weight, bias, padding=1)
         assert torch.equal(conv2d_packed(x, weight, bias, blob, (1, 1), (1, 1)), plain)
@@ -122,7 +124,7 @@ def test_the_blob_of_another_weight_is_refused() -> None:
 
 def test_a_problem_that_the_packing_algorithm_cannot_do_says_why() -> None:
     x, weight, _ = problem((1, 64, 64, 56, 56))
-    names = [a.name for a in FPROP if "winograd" in a.name]
+    names = [a.name for a in FPROP if "winograd" in a.name and admitting_precision(a) == "none"]
     if not names:
         pytest.skip("no Winograd here")
     blob = pack(weight, x.shape, (1, 1), (1, 1), (1, 1), 1, False, names[0])
@@ -167,7 +169,8 @@ def test_winograd_spreads_nothing_over_its_tiles(
     ours, theirs = run(algorithm, x, weight, 1), expected(algorithm, x, weight, 1).float()
     assert torch.equal(ours.isnan(), theirs.isnan())
     assert torch.equal(ours.isinf(), theirs.isinf())
-    torch.testing.assert_close(ours, theirs, equal_nan=True, rtol=1e-4, atol=1e-4)
+    tolerance = max(1e-4, 20 * algorithm.error)
+    torch.testing.assert_close(ours, theirs, equal_nan=True, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2])
@@ -190,7 +193,7 @@ def test_ieee_refuses_what_is_less_accurate(algorithm: fastconv.Algorithm) -> No
         if algorithm.error < 1e-6:
             run(algorithm, x, weight, 1)
         else:
-            with pytest.raises(RuntimeError, match="'ieee'"):
+            with pytest.raises(RuntimeError, match=r"ieee|fp32_precision"):
                 run(algorithm, x, weight, 1)
 
 

@@ -1,6 +1,5 @@
 #include "cpu/isa.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -53,8 +52,7 @@ Isa detect() {
 
 Isa cap_by_environment(Isa detected) {
   const char* value = std::getenv("FASTCONV_MAX_ISA");
-  // AMX must be asked for by name until its kernels, proved on emulated tiles, have run on it.
-  if (value == nullptr || *value == '\0') return std::min(detected, Isa::avx512);
+  if (value == nullptr || *value == '\0') return detected;
   const std::optional<Isa> cap = isa_from_name(value);
   if (!cap) {
     throw std::runtime_error(std::string("FASTCONV_MAX_ISA is '") + value +

@@ -16,12 +16,14 @@
 #include <type_traits>
 
 #include "cpu/amx/blocking.h"
+#include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/inside_taps.h"
 #include "cpu/conv2d/partition.h"
 #include "cpu/conv2d/pixel_plan.h"
 #include "cpu/conv2d/weight_gradient.h"
+#include "cpu/conv2d/winograd_plan.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/conv2d/zero_fill.h"
 #include "cpu/dispatch_dtype.h"
@@ -30,6 +32,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,avx2")
 #include "cpu/conv2d/amx_convolution.h"
+#include "cpu/conv2d/winograd_terms_algorithms.h"
 #include "emulated_tiles.h"
 
 namespace fastconv::test {
@@ -52,8 +55,30 @@ constexpr Conv2dAlgorithm kWgradX1 = X1::wgrad_algorithm("emulated wgrad_amx_bf1
 constexpr Conv2dAlgorithm kWgradX3 = X3::wgrad_algorithm("emulated wgrad_amx_bf16x3");
 constexpr Conv2dAlgorithm kWgradX6 = X6::wgrad_algorithm("emulated wgrad_amx_bf16x6");
 
-constexpr const Conv2dAlgorithm* kFprop[] = {&kFpropX1, &kFpropX3, &kFpropX6};
-constexpr const Conv2dAlgorithm* kDgrad[] = {&kDgradX1, &kDgradX3, &kDgradX6};
+using WinogradX3 = cpu::WinogradOfTerms<EmulatedTiles, 2>;
+using WinogradX6 = cpu::WinogradOfTerms<EmulatedTiles, 3>;
+
+constexpr Conv2dAlgorithm kFpropF4X3 =
+    WinogradX3::F4::fprop_algorithm("emulated fprop_winograd_f4_amx_bf16x3");
+constexpr Conv2dAlgorithm kFpropF2X3 =
+    WinogradX3::F2::fprop_algorithm("emulated fprop_winograd_f2_amx_bf16x3");
+constexpr Conv2dAlgorithm kFpropF4X6 =
+    WinogradX6::F4::fprop_algorithm("emulated fprop_winograd_f4_amx_bf16x6");
+constexpr Conv2dAlgorithm kFpropF2X6 =
+    WinogradX6::F2::fprop_algorithm("emulated fprop_winograd_f2_amx_bf16x6");
+constexpr Conv2dAlgorithm kDgradF4X3 =
+    WinogradX3::F4::dgrad_algorithm("emulated dgrad_winograd_f4_amx_bf16x3");
+constexpr Conv2dAlgorithm kDgradF2X3 =
+    WinogradX3::F2::dgrad_algorithm("emulated dgrad_winograd_f2_amx_bf16x3");
+constexpr Conv2dAlgorithm kDgradF4X6 =
+    WinogradX6::F4::dgrad_algorithm("emulated dgrad_winograd_f4_amx_bf16x6");
+constexpr Conv2dAlgorithm kDgradF2X6 =
+    WinogradX6::F2::dgrad_algorithm("emulated dgrad_winograd_f2_amx_bf16x6");
+
+constexpr const Conv2dAlgorithm* kFprop[] = {&kFpropX1,   &kFpropX3,   &kFpropX6,  &kFpropF4X3,
+                                             &kFpropF2X3, &kFpropF4X6, &kFpropF2X6};
+constexpr const Conv2dAlgorithm* kDgrad[] = {&kDgradX1,   &kDgradX3,   &kDgradX6,  &kDgradF4X3,
+                                             &kDgradF2X3, &kDgradF4X6, &kDgradF2X6};
 constexpr const Conv2dAlgorithm* kWgrad[] = {&kWgradX1, &kWgradX3, &kWgradX6};
 
 }  // namespace

@@ -21,6 +21,7 @@ inline float flushing_add(float a, float b) { return flushed(flushed(a) + flushe
 
 struct EmulatedTiles {
   static constexpr cpu::Isa kIsa = cpu::Isa::avx512;
+  using Terms = cpu::IntegerTerms;
 
   static void configure() {
     require(!state().configured);

@@ -1,5 +1,6 @@
 // Every convolution algorithm that this process may run against the reference, on integer data:
 // all sums are exact in float, so that any difference is an error.
+#include <algorithm>
 #include <cmath>
 
 #include "conv2d_cases.h"
@@ -13,12 +14,13 @@ using fastconv::cpu::Conv2dTensors;
 namespace {
 
 // Winograd F(4x4) is not exact on integers, but tells each from the next: rounded to the integer
-// that it is within a thousandth of.
+// that it is as close to as its error lets it be.
 void round_where_inexact(const Conv2dAlgorithm& algorithm, DType dtype, const TensorBlock& tensor) {
   if (algorithm.error < 1e-6 || dtype != DType::f32) return;
-  tensor.for_each<float>([](float& value) {
+  const double reach = std::min(500 * algorithm.error, 0.05);
+  tensor.for_each<float>([&](float& value) {
     const float integer = std::nearbyint(value);
-    if (std::abs(value - integer) < 1e-3F) value = integer == 0 ? 0 : integer;
+    if (std::abs(value - integer) < reach) value = integer == 0 ? 0 : integer;
   });
 }
 

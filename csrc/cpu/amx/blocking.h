@@ -1,6 +1,7 @@
 // The blocking numbers of the GEMM on AMX: what gemm/blocking.h is to the vector units.
 #pragma once
 
+#include "cpu/dtype.h"
 #include "cpu/gemm/blocking.h"
 
 namespace fastconv::cpu {
@@ -24,6 +25,16 @@ struct GemmShape<Isa::amx, float> {
   static constexpr int64_t kDepth = 256;
   static constexpr int64_t kTileRowStride = kTileRowBytes / sizeof(float);
   static constexpr int64_t kBlockOfC = kBlockOfCBytes / sizeof(float);
+};
+
+// bfloat16 as they are. Results are rounded to 8 bits in the end, so a chain of 32 additions will
+// do, and C is updated less often (up to 19 % with 1024 instead of 512).
+template <>
+struct GemmShape<Isa::amx, bfloat16> : GemmShape<Isa::amx, float> {
+  static constexpr int64_t kLanes = 32;
+  static constexpr int kTileVectors = 1;
+  static constexpr int64_t kDepth = 1024;
+  static constexpr int64_t kTileRowStride = kDepth + 32;
 };
 
 }  // namespace fastconv::cpu

@@ -4,11 +4,12 @@
 //
 // Assembly and not the compiler's intrinsics: those are macros that want a literal tile number, and
 // GCC 12's neither tell the compiler that they read and write memory nor compile as template
-// arguments.
+// arguments. To be included under the pragma for AVX-512 with AVX512_BF16.
 #pragma once
 
 #include <cstdint>
 
+#include "cpu/amx/hardware_terms.h"
 #include "cpu/isa.h"
 
 namespace fastconv::cpu {
@@ -28,6 +29,7 @@ namespace {
 // Eight tiles of 16 rows by 64 bytes.
 struct AmxTiles {
   static constexpr Isa kIsa = Isa::amx;
+  using Terms = HardwareTerms;
 
   // A tile may be used between the two, by the thread that called them.
   static void configure() {

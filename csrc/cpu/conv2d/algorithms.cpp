@@ -17,7 +17,11 @@ constexpr const Conv2dAlgorithm* kFprop[] = {
     &conv2d_fprop_depthwise_scalar,
 #if defined(__x86_64__)
     &conv2d_fprop_amx_bf16x1,
+    &conv2d_fprop_winograd_f4_amx_bf16x3,
+    &conv2d_fprop_winograd_f2_amx_bf16x3,
     &conv2d_fprop_amx_bf16x3,
+    &conv2d_fprop_winograd_f4_amx_bf16x6,
+    &conv2d_fprop_winograd_f2_amx_bf16x6,
     &conv2d_fprop_amx_bf16x6,
     &conv2d_fprop_grouped_avx512,
     &conv2d_fprop_grouped_avx2,
@@ -40,7 +44,11 @@ constexpr const Conv2dAlgorithm* kDgrad[] = {
     &conv2d_dgrad_depthwise_scalar,
 #if defined(__x86_64__)
     &conv2d_dgrad_amx_bf16x1,
+    &conv2d_dgrad_winograd_f4_amx_bf16x3,
+    &conv2d_dgrad_winograd_f2_amx_bf16x3,
     &conv2d_dgrad_amx_bf16x3,
+    &conv2d_dgrad_winograd_f4_amx_bf16x6,
+    &conv2d_dgrad_winograd_f2_amx_bf16x6,
     &conv2d_dgrad_amx_bf16x6,
     &conv2d_dgrad_grouped_avx512,
     &conv2d_dgrad_grouped_avx2,

@@ -10,10 +10,10 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "cpu/amx/blocking.h"
-#include "cpu/amx/tiles.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/inside_taps.h"
@@ -26,7 +26,8 @@
 #include "cpu/workspace.h"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,avx2")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,f16c,avx2")
+#include "cpu/amx/tiles.h"
 #include "cpu/conv2d/amx_convolution.h"
 
 namespace fastconv::cpu {

@@ -3,8 +3,10 @@
 #pragma once
 
 #include "cpu/amx/gemm_block.h"
-#include "cpu/amx/magnitude.h"
+#include "cpu/amx/operand_magnitudes.h"
+#include "cpu/amx/weight_tiles.h"
 #include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather_gemm.h"
 #include "cpu/conv2d/weight_gradient_gemm.h"
@@ -18,21 +20,23 @@ template <class Tiles, int kTerms>
 class AmxConvolution {
  public:
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
-    return {{name, "conv2d", "fprop", Tiles::kIsa, kDTypes, kError, kNote},
+    return {{name, "conv2d", "fprop", Tiles::kIsa, kDTypes, kError, kGatherNote},
             reject,
             fprop_workspace,
             fprop,
-            gather_cost};
+            fprop_cost,
+            packed_weight_bytes,
+            pack_weight};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "dgrad", Tiles::kIsa, kDTypes, kError, kNote},
+    return {{name, "conv2d", "dgrad", Tiles::kIsa, kDTypes, kError, kGatherNote},
             reject,
             dgrad_workspace,
             dgrad,
-            gather_cost};
+            dgrad_cost};
   }
   static constexpr Conv2dAlgorithm wgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "wgrad", Tiles::kIsa, kDTypes, kError, kNote},
+    return {{name, "conv2d", "wgrad", Tiles::kIsa, kDTypes, kError, kWgradNote},
             reject,
             wgrad_workspace,
             wgrad,
@@ -40,7 +44,13 @@ class AmxConvolution {
   }
 
  private:
-  using Target = AmxTarget<Tiles, kTerms>;
+  // The two terms of a float16 are all of it, and so are four products all of a product.
+  template <class T>
+  using TargetOf = AmxTarget<Tiles, kTerms,
+                             kTerms == 3                ? 6
+                             : kTerms == 1              ? 1
+                             : std::is_same_v<T, float> ? 3
+                                                        : 4>;
 
   // bfloat16 is one term and float16 exactly two; a sum of one product of them is as good as their
   // rounding lets it be.
@@ -48,19 +58,25 @@ class AmxConvolution {
                                       : kTerms == 2 ? only(DType::f32) | only(DType::f16)
                                                     : only(DType::f32);
   static constexpr double kError = kTerms == 1 ? 4e-3 : kTerms == 2 ? 1e-5 : 4e-7;
-  static constexpr const char* kNote =
-      kTerms == 1   ? "bfloat16 products in AMX tiles, sums of at most 256 in float32; workspace "
-                      "about 0.8 MB a thread"
-      : kTerms == 2 ? "two bfloat16 terms and three products in AMX tiles, sums of at most 256 in "
-                      "float32; workspace about 0.9 MB a thread"
-                    : "three bfloat16 terms and six products in AMX tiles, sums of at most 256 in "
-                      "float32; workspace about 1.1 MB a thread";
+  static constexpr const char* kGatherNote =
+      kTerms == 1
+          ? "bfloat16 products in AMX tiles, sums of at most 1024 in float32 (256 of float32 "
+            "tensors); workspace about 1.5 MB a thread, and the weight as bfloat16"
+      : kTerms == 2
+          ? "two bfloat16 terms and three products in AMX tiles, sums of at most 256 in float32; "
+            "workspace about 0.9 MB a thread, and the weight in terms (as large as itself)"
+          : "three bfloat16 terms and six products in AMX tiles, sums of at most 256 in float32; "
+            "workspace about 1.1 MB a thread, and the weight in terms (1.5 times itself)";
+  static constexpr const char* kWgradNote =
+      kTerms == 1 ? "bfloat16 products in AMX tiles, sums of at most 1024 pixels (256 of float32 "
+                    "tensors); workspace about 2 MB a thread and, for small weights, partial sums"
+      : kTerms == 2
+          ? "two bfloat16 terms and three products in AMX tiles, sums of at most 256 pixels; "
+            "workspace about 1.2 MB a thread and, for small weights, up to 2^20 partial sums"
+          : "three bfloat16 terms and six products in AMX tiles, sums of at most 256 pixels; "
+            "workspace about 1.4 MB a thread and, for small weights, up to 2^20 partial sums";
 
-  static const char* reject(const Conv2dProblem& p) {
-    if (p.dtype != DType::f32 || kTerms == 3 || p.precision == Precision::bf16) return nullptr;
-    if (kTerms == 2 && p.precision == Precision::tf32) return nullptr;
-    return "less exact than the fp32_precision in force allows";
-  }
+  static const char* reject(const Conv2dProblem& p) { return reject_terms<kTerms>(p); }
 
   // fn(TypeTag<T>{}) for the dtypes of this algorithm alone: no kernel for others is compiled.
   template <class F>
@@ -73,38 +89,52 @@ class AmxConvolution {
     return fn(TypeTag<float>{});
   }
 
-  template <class T>
-  static uint32_t input_magnitude(const Conv2dProblem& p, const void* input,
-                                  const Parallel& parallel) {
-    return largest_magnitude(
-        static_cast<const T*>(input),
-        {{p.N, p.input.n}, {p.C, p.input.c}, {p.H, p.input.h}, {p.W, p.input.w}}, parallel);
+  static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+  // In front of a packed weight. The tiles are those of one layout of the product: a call with
+  // another one packs for itself.
+  struct alignas(64) PackedHeader {
+    uint32_t magnitude;
+    bool filters_are_rows, channel_innermost;
+    std::byte unused[58];
+
+    bool fits(const Gather& gather) const {
+      return filters_are_rows == gather.pixels_are_columns &&
+             channel_innermost == gather.x.channel_innermost;
+    }
+  };
+
+  static int64_t packed_weight_bytes(const Conv2dProblem& p) {
+    return dispatch(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      return int64_t{sizeof(PackedHeader)} + WeightPanels<TargetOf<T>, T>(fprop_gather(p)).size();
+    });
   }
-  template <class T>
-  static uint32_t weight_magnitude(const Conv2dProblem& p, const void* weight,
-                                   const Parallel& parallel) {
-    return largest_magnitude(static_cast<const T*>(weight),
-                             {{p.K, p.weight.n},
-                              {p.group_in_channels(), p.weight.c},
-                              {p.R, p.weight.h},
-                              {p.S, p.weight.w}},
-                             parallel);
-  }
-  template <class T>
-  static uint32_t output_magnitude(const Conv2dProblem& p, const void* output,
-                                   const Parallel& parallel) {
-    return largest_magnitude(
-        static_cast<const T*>(output),
-        {{p.N, p.output.n}, {p.K, p.output.c}, {p.P, p.output.h}, {p.Q, p.output.w}}, parallel);
+  static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
+                          const Parallel& parallel) {
+    dispatch(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const Gather gather = fprop_gather(p);
+      const PackedHeader header{weight_magnitude<T>(p, t.weight, parallel),
+                                gather.pixels_are_columns,
+                                gather.x.channel_innermost,
+                                {}};
+      std::memcpy(packed, &header, sizeof header);
+      WeightPanels<TargetOf<T>, T>(gather).pack(static_cast<const T*>(t.weight),
+                                                packed + sizeof header, parallel);
+    });
   }
 
-  static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+  static Conv2dProblem unpacked(Conv2dProblem p) {
+    p.weight_is_packed = false;
+    return p;
+  }
 
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
     return dispatch(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      return larger(conv2d_fprop_im2col_gemm_avx512.workspace(p, threads),
-                    GatherGemm<Target, T>(fprop_gather(p), threads).workspace(false));
+      return larger(conv2d_fprop_im2col_gemm_avx512.workspace(unpacked(p), threads),
+                    GatherGemm<TargetOf<T>, T>(fprop_gather(p), threads).workspace(false));
     });
   }
 
@@ -112,14 +142,17 @@ class AmxConvolution {
                     const Parallel& parallel) {
     dispatch(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if (!terms_serve(input_magnitude<T>(p, t.input, parallel),
-                       weight_magnitude<T>(p, t.weight, parallel),
-                       p.group_in_channels() * p.R * p.S)) {
-        conv2d_fprop_im2col_gemm_avx512.run(p, t, workspace, parallel);
+      PackedHeader header;
+      if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
+      if (!terms_serve_fprop<T>(p, t, p.weight_is_packed ? &header.magnitude : nullptr, parallel)) {
+        conv2d_fprop_im2col_gemm_avx512.run(unpacked(p), t, workspace, parallel);
         return;
       }
-      GatherGemm<Target, T>(fprop_gather(p), parallel.threads())
-          .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight), nullptr,
+      const Gather gather = fprop_gather(p);
+      const bool takes_packed = p.weight_is_packed && header.fits(gather);
+      GatherGemm<TargetOf<T>, T>(gather, parallel.threads())
+          .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight),
+               takes_packed ? t.packed_weight + sizeof header : nullptr,
                static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
     });
   }
@@ -129,7 +162,7 @@ class AmxConvolution {
       using T = typename decltype(tag)::type;
       int64_t most = conv2d_dgrad_im2col_gemm_avx512.workspace(p, threads);
       for_each_dgrad_class(p, [&](const Gather& gather) {
-        most = larger(most, GatherGemm<Target, T>(gather, threads).workspace(false));
+        most = larger(most, GatherGemm<TargetOf<T>, T>(gather, threads).workspace(false));
       });
       return most;
     });
@@ -139,16 +172,14 @@ class AmxConvolution {
                     const Parallel& parallel) {
     dispatch(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if (!terms_serve(output_magnitude<T>(p, t.output, parallel),
-                       weight_magnitude<T>(p, t.weight, parallel),
-                       p.group_out_channels() * p.R * p.S)) {
+      if (!terms_serve_dgrad<T>(p, t, parallel)) {
         conv2d_dgrad_im2col_gemm_avx512.run(p, t, workspace, parallel);
         return;
       }
       if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
       for_each_dgrad_class(p, [&](const Gather& gather) {
         const T* const no_bias = nullptr;
-        GatherGemm<Target, T>(gather, parallel.threads())
+        GatherGemm<TargetOf<T>, T>(gather, parallel.threads())
             .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), nullptr, no_bias,
                  static_cast<T*>(t.input), workspace, parallel);
       });
@@ -159,7 +190,7 @@ class AmxConvolution {
     return dispatch(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       return larger(conv2d_wgrad_im2col_gemm_avx512.workspace(p, threads),
-                    WeightGradientGemm<Target, T>(p, threads).workspace());
+                    WeightGradientGemm<TargetOf<T>, T>(p, threads).workspace());
     });
   }
 
@@ -167,40 +198,52 @@ class AmxConvolution {
                     const Parallel& parallel) {
     dispatch(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if (!terms_serve(input_magnitude<T>(p, t.input, parallel),
-                       output_magnitude<T>(p, t.output, parallel), p.N * p.P * p.Q)) {
+      if (!terms_serve_wgrad<T>(p, t, parallel)) {
         conv2d_wgrad_im2col_gemm_avx512.run(p, t, workspace, parallel);
         return;
       }
-      WeightGradientGemm<Target, T>(p, parallel.threads())
+      WeightGradientGemm<TargetOf<T>, T>(p, parallel.threads())
           .run(static_cast<const T*>(t.input), static_cast<const T*>(t.output),
                static_cast<T*>(t.weight), workspace, parallel);
     });
   }
 
-  // Rates of a core of a Sapphire Rapids, from measurements of prototypes; this code itself has
-  // never been timed on AMX.
-  static double seconds(int64_t groups, int64_t rows, int64_t columns, int64_t depth, int threads) {
-    constexpr double kFlopsPerSecond = kTerms == 1 ? 1200e9 : kTerms == 2 ? 390e9 : 190e9;
-    constexpr double kSplitSeconds = 0.5e-9;  // of one element, packed and split
+  // packings: how often the two operands are packed.
+  static double seconds(int64_t groups, int64_t rows, int64_t columns, int64_t depth,
+                        double packings_of_rows, double packings_of_columns, int threads) {
     const auto whole = [](int64_t extent, int64_t unit) {
       return static_cast<double>(round_up(extent, unit));
     };
-    const double products = whole(rows, kAmxTileRows) * whole(columns, 16) * whole(depth, kAmxStep);
-    const double blocks_of_columns = static_cast<double>(ceil_div(columns, kBlockColumns));
-    const double packed = whole(depth, kAmxStep) *
-                          (whole(rows, kAmxTileRows) * blocks_of_columns + whole(columns, 16));
-    return static_cast<double>(groups) * (2 * products / kFlopsPerSecond + packed * kSplitSeconds) /
-           threads;
+    const double steps = whole(depth, kAmxStep);
+    const double height = whole(rows, kAmxTileRows), width = whole(columns, kAmxTileRows);
+    const double packed = steps * (height * packings_of_rows + width * packings_of_columns);
+    return static_cast<double>(groups) *
+           (height * width * steps / amx_products_a_second(kTerms) + packed / kAmxSplitsASecond) /
+           (1 + 0.95 * (threads - 1));
   }
 
-  static double gather_cost(const Conv2dProblem& p, int threads) {
-    return seconds(p.groups, p.group_out_channels(), p.N * p.P * p.Q,
-                   p.group_in_channels() * p.R * p.S, threads);
+  static double gather_seconds(const Conv2dProblem& p, const Gather& g, bool weight_is_packed,
+                               int threads) {
+    const int64_t pixels = g.x.pixels();
+    const double blocks_of_filters = static_cast<double>(ceil_div(g.filters, kBlockColumns));
+    const double runs = static_cast<double>(pixels * g.x.taps()) * blocks_of_filters;
+    return seconds(p.groups, g.filters, pixels, g.x.depth(), weight_is_packed ? 0 : 1,
+                   blocks_of_filters, threads) +
+           static_cast<double>(p.groups) * runs * kAmxRun / threads;
+  }
+  static double fprop_cost(const Conv2dProblem& p, int threads) {
+    return gather_seconds(p, fprop_gather(p), p.weight_is_packed, threads);
+  }
+  static double dgrad_cost(const Conv2dProblem& p, int threads) {
+    double sum = 0;
+    for_each_dgrad_class(p, [&](const Gather& g) { sum += gather_seconds(p, g, false, threads); });
+    return sum;
   }
   static double wgrad_cost(const Conv2dProblem& p, int threads) {
-    return seconds(p.groups, p.group_out_channels(), p.group_in_channels() * p.R * p.S,
-                   p.N * p.P * p.Q, threads);
+    const int64_t filters = p.group_out_channels(), taps = p.group_in_channels() * p.R * p.S;
+    return seconds(p.groups, filters, taps, p.N * p.P * p.Q,
+                   static_cast<double>(ceil_div(taps, kBlockColumns)),
+                   static_cast<double>(ceil_div(filters, kBlockColumns)), threads);
   }
 };
 

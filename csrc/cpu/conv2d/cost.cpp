@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "algorithm_list.h"
 #include "cpu/conv2d/direct_wgrad_plan.h"
 #include "cpu/conv2d/grouped_plan.h"
 #include "cpu/conv2d/inside_taps.h"
@@ -26,7 +27,6 @@ double gemm_rate(Isa isa) {
       return 40e9;
   }
 }
-double winograd_rate(Isa isa) { return isa == Isa::avx2 ? 15e9 : 25e9; }
 
 // Bytes a second of one core.
 constexpr double kTransforms = 28e9;
@@ -76,11 +76,23 @@ double im2col_gemm_seconds(double pixels, double depth, double share, int64_t fi
          (products + for_pixels / kPackedPixels + for_weights / kPackedWeights) / speed_up(threads);
 }
 
-double tiles_of(const WinogradConv& conv, int64_t outputs) {
-  const TileAxis rows{outputs, conv.dilation.h, conv.out_height};
-  const TileAxis columns{outputs, conv.dilation.w, conv.out_width};
-  return as_double(conv.images) * as_double(rows.tiles()) * as_double(columns.tiles());
+double whole(double extent, int64_t unit) {
+  return std::ceil(extent / as_double(unit)) * as_double(unit);
 }
+
+// In whole vectors of AVX-512, for AVX2 too: transforms of half as wide vectors take as long.
+struct WinogradSizes {
+  static constexpr int64_t kLanes = 16;
+  double points, tiles, channels, filters;
+
+  WinogradSizes(const WinogradConv& conv, int64_t outputs)
+      : points(as_double((outputs + 2) * (outputs + 2))),
+        tiles(as_double(conv.images) *
+              as_double(TileAxis{outputs, conv.dilation.h, conv.out_height}.tiles()) *
+              as_double(TileAxis{outputs, conv.dilation.w, conv.out_width}.tiles())),
+        channels(as_double(round_up(conv.channels, kLanes))),
+        filters(as_double(round_up(conv.filters, kLanes))) {}
+};
 
 double share_of_products(const Gather& gather, Isa isa) {
   return InsideTaps(gather, blocking_for(isa).tile_rows).share();
@@ -88,46 +100,51 @@ double share_of_products(const Gather& gather, Isa isa) {
 
 }  // namespace
 
-double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool weight_is_packed,
-                        int threads) {
-  // For AVX2 too: the transforms of half as wide vectors take as long.
-  constexpr int64_t lanes = 16;
-  const double points = as_double((outputs + 2) * (outputs + 2));
-  const double tiles = tiles_of(conv, outputs);
-  const double channels = as_double(round_up(conv.channels, lanes));
-  const double filters = as_double(round_up(conv.filters, lanes));
-  const double floats = sizeof(float);
+WinogradRates winograd_float_rates(Isa isa) {
   // A tile of the GEMM has up to 14 rows; below 8 the panel's loads outweigh the products.
-  const double rows = std::max(tiles, std::min(2 * tiles, 8.0));
-  const double products = points * rows * channels * filters / winograd_rate(isa);
-  const double arrays = points * tiles * (channels + filters) * 2 * floats / kTransforms;
-  const double weight = points * channels * filters * floats;
+  return {isa == Isa::avx2 ? 15e9 : 25e9, kTransformedWeights, sizeof(float), 8, 1, 1};
+}
+
+WinogradRates winograd_term_rates(int terms) {
+  // Six products are no faster than the vector units: F4 came to 0.76 to 1.0 times their rate over
+  // eight layers of 64 to 512 channels, three products to 1.3 times.
+  return {terms == 3 ? 18e9 : 45e9, 1.5e9, 2.0 * terms, 1, 16, 32};
+}
+
+double winograd_seconds(const WinogradConv& conv, int64_t outputs, const WinogradRates& rates,
+                        bool weight_is_packed, int threads) {
+  const WinogradSizes s(conv, outputs);
+  const double rows = std::max(whole(s.tiles, rates.tile_unit),
+                               std::min(2 * s.tiles, as_double(rates.least_tiles)));
+  const double channels = whole(s.channels, rates.channel_unit);
+  const double products = s.points * rows * channels * s.filters / rates.products;
+  const double arrays = s.points * s.tiles *
+                        (channels * (rates.bytes + sizeof(float)) + s.filters * 2 * sizeof(float)) /
+                        kTransforms;
+  const double weight = s.points * channels * s.filters * rates.bytes;
   const double transform =
       weight_is_packed
           ? 0
-          : weight / (weight > kLargestKeptByMalloc ? kFreshMemory : kTransformedWeights);
+          : weight / std::min(rates.transformed_weights,
+                              weight > kLargestKeptByMalloc ? kFreshMemory : kTransformedWeights);
   constexpr double kStage = 5e-6;  // waking the threads
   return (products + arrays + weight / kStreamedWeights + transform) / speed_up(threads) +
          (threads > 1 ? 3 * kStage : 0);
 }
 
 double winograd_wgrad_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, int threads) {
-  constexpr int64_t lanes = 16;
-  const double points = as_double((outputs + 2) * (outputs + 2));
-  const double tiles = tiles_of(conv, outputs);
-  const double channels = as_double(round_up(conv.channels, lanes));
-  const double filters = as_double(round_up(conv.filters, lanes));
-  const double floats = sizeof(float);
-  const WinogradWgradBlocks blocks = winograd_wgrad_blocks(conv, lanes, threads);
+  const WinogradSizes s(conv, outputs);
+  constexpr double kFloat = sizeof(float);
+  const WinogradWgradBlocks blocks = winograd_wgrad_blocks(conv, WinogradSizes::kLanes, threads);
   // Adding a running sum to U takes as long as the products of five tiles.
-  const double sums = std::ceil(tiles / as_double(winograd_wgrad_chunk(conv, outputs)));
-  const double products =
-      points * (tiles + 5 * sums) * channels * filters / (kShareInManySums * gemm_rate(isa));
+  const double sums = std::ceil(s.tiles / as_double(winograd_wgrad_chunk(conv, outputs)));
+  const double products = s.points * (s.tiles + 5 * sums) * s.channels * s.filters /
+                          (kShareInManySums * gemm_rate(isa));
   const double arrays =
-      points * tiles * floats * 2 *
-      (channels * as_double(blocks.filters.parts) + filters * as_double(blocks.channels.parts));
+      s.points * s.tiles * kFloat * 2 *
+      (s.channels * as_double(blocks.filters.parts) + s.filters * as_double(blocks.channels.parts));
   const double transforms = arrays / (outputs == 4 ? kWgradTransformsF4 : kWgradTransformsF2);
-  const double weight = points * channels * filters * 2 * floats / kTransformedSums;
+  const double weight = s.points * s.channels * s.filters * 2 * kFloat / kTransformedSums;
   const int workers = static_cast<int>(std::min<int64_t>(threads, blocks.count()));
   return (products + transforms + weight) / speed_up(workers);
 }
@@ -142,7 +159,7 @@ double direct_wgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
 
 double depthwise_wgrad_seconds(const Conv2dProblem& p, int threads) {
   constexpr int64_t kFewFilters = 16;
-  if (p.groups > 1 || p.output.c != 1 || p.K < kFewFilters) return 0;
+  if (p.groups > 1 || p.output.c != 1 || p.K < kFewFilters) return kNoEstimate;
   const double pixels = as_double(p.N) * as_double(p.P) * as_double(p.Q);
   return pixels * as_double(p.K * p.R * p.S) / kOneChannelInPixels / speed_up(threads);
 }

@@ -10,17 +10,39 @@
 
 namespace fastconv::cpu {
 
-double winograd_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, bool weight_is_packed,
-                        int threads);
+// What the time of Winograd's products depends on.
+struct WinogradRates {
+  double products;                  // multiply-adds a second of one core
+  double transformed_weights;       // bytes of U a second
+  double bytes;                     // of an element of V or U
+  int64_t least_tiles;              // fewer take as long
+  int64_t tile_unit, channel_unit;  // products are formed in multiples of
+};
+WinogradRates winograd_float_rates(Isa isa);
+WinogradRates winograd_term_rates(int terms);
+
+double winograd_seconds(const WinogradConv& conv, int64_t outputs, const WinogradRates& rates,
+                        bool weight_is_packed, int threads);
 
 // The gradient of the weight.
 double winograd_wgrad_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, int threads);
 double direct_wgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);
-// Nothing for what these kernels are made for: none is faster.
+// No estimate for what these kernels are made for: none is faster.
 double depthwise_wgrad_seconds(const Conv2dProblem& problem, int threads);
 
 // One gather of a grouped convolution, vectors of that many lanes.
 double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads);
+
+// Multiply-adds, each as the products of so many bfloat16 terms, and elements that are packed and
+// split, a second of one core with AMX. Between what it does alone on its core (twice as much) and
+// where another hardware thread keeps the core busy, which costs AMX a factor of 3 and the vector
+// units one of 1.5.
+constexpr double amx_products_a_second(int terms) {
+  return terms == 1 ? 200e9 : terms == 2 ? 72e9 : 40e9;
+}
+constexpr double kAmxSplitsASecond = 1.4e9;
+// A pixel and tap, whose channels are a run of their own.
+constexpr double kAmxRun = 2e-9;
 
 // im2col + GEMM.
 double im2col_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);

@@ -12,6 +12,7 @@
 #include "cpu/conv2d/pack_sources.h"
 #include "cpu/conv2d/partition.h"
 #include "cpu/conv2d/store_rows.h"
+#include "cpu/conv2d/weight_panels.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/gemm/frame.h"
 #include "cpu/workspace.h"
@@ -22,14 +23,17 @@ template <class Target, class T>
 class GatherGemm {
  public:
   using Accumulator = typename Storage<T>::Accumulator;
-  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  using Packed = PackedAs<Target, T>;
+  using Shape = GemmShape<Target::kIsa, Packed>;
+  using Panels = WeightPanels<Target, T>;
+  using PackedWeight = typename Operand<Target, Packed>::Packed;
 
   GatherGemm(const Gather& gather, int threads)
       : gather_(gather),
         channels_innermost_(gather),
         pixels_(gather.x.pixels()),
         inside_(gather, Shape::kTileRows),
-        leaves_padding_out_(kTakesPanels && inside_.leaves_padding_out()) {
+        leaves_padding_out_(Panels::kLeavesPaddingOut && inside_.leaves_padding_out()) {
     if (leaves_padding_out_) {
       gather_.pixels_are_columns = false;
       gather_.x.channel_innermost = true;
@@ -38,7 +42,9 @@ class GatherGemm {
     }
     const bool wide = gather_.pixels_are_columns;
     partition_ = partition_c(wide ? gather.filters : pixels_, wide ? pixels_ : gather.filters,
-                             Shape::kTileColumns, Shape::kBlockOfC, gather.groups, threads);
+                             Panels::kUnits, Shape::kBlockOfC, gather.groups, threads);
+    const int64_t blocks_of_pixels = wide ? partition_.columns.parts : partition_.rows.parts;
+    packs_ = Panels::are_packed_first(leaves_padding_out_, blocks_of_pixels);
     workers_ = worker_count(tasks(), threads);
     worker_bytes_ = 0;
     Carver count(nullptr);
@@ -52,49 +58,14 @@ class GatherGemm {
     return count.bytes();
   }
 
-  // The weight in panels, by (row tap, column tap, channel) whatever the gather's own order is: its
-  // size and content depend on the weight alone. Only pixels x filters products take it, the others
-  // read most weights where they lie.
-  int64_t packed_elements() const { return gather_.groups * panels_of_group(); }
-
-  void pack(const T* weight, Accumulator* panels, const Parallel& parallel) const {
-    Im2col taps = gather_.x;
-    taps.channel_innermost = true;
-    const int64_t panels_a_group = ceil_div(gather_.filters, Shape::kTileColumns);
-    const int64_t depth = taps.depth();
-    parallel.for_each(gather_.groups * panels_a_group, [&](int64_t task) {
-      alignas(64) Accumulator stage[Shape::kTileColumns * Shape::kTileRowStride];
-      const int64_t group = task / panels_a_group;
-      const int64_t filter = task % panels_a_group * Shape::kTileColumns;
-      const int64_t left = gather_.filters - filter;
-      const int64_t width = left < Shape::kTileColumns ? left : Shape::kTileColumns;
-      WeightSource<Target, T> source(taps, gather_.weight, gather_.filters,
-                                     gather_.weight_filters_inner);
-      source.read_from(weight + group * gather_.w_group);
-      const Operand<Target, Accumulator> operand{&source, !gather_.weight_filters_inner};
-      Accumulator* const panel = panels + task * depth * Shape::kTileColumns;
-      if (width < Shape::kTileColumns) std::fill_n(panel, depth * Shape::kTileColumns, 0);
-      // All taps of some channels before the next: of a weight that is contiguous in its taps, each
-      // is on the cache lines that the others fetch.
-      for (int64_t channel = 0; channel < taps.channels; channel += Shape::kDepth) {
-        const int64_t left = taps.channels - channel;
-        const int64_t size = left < Shape::kDepth ? left : Shape::kDepth;
-        for (int64_t k = channel; k < depth; k += taps.channels) {
-          pack_panels(operand, filter, width, k, size,
-                      {nullptr, stage, panel + k * Shape::kTileColumns});
-        }
-      }
-    });
-  }
-
-  // panels: what pack() made of the weight, or null.
-  void run(const T* x, const T* weight, const Accumulator* panels, const T* bias, T* y,
+  // panels: what WeightPanels made of the weight, or null.
+  void run(const T* x, const T* weight, const PackedWeight* panels, const T* bias, T* y,
            std::byte* workspace, const Parallel& parallel) const {
-    if (gather_.pixels_are_columns || !gather_.x.channel_innermost) panels = nullptr;
+    if (!Panels::serve(gather_)) panels = nullptr;
     Carver whole(workspace);
     const Arrays arrays = carve(whole, panels != nullptr);
     if (arrays.panels != nullptr) {
-      pack(weight, arrays.panels, parallel);
+      Panels(gather_).pack(weight, arrays.panels, parallel);
       panels = arrays.panels;
     }
     if (arrays.x != nullptr) {
@@ -112,32 +83,23 @@ class GatherGemm {
   }
 
  private:
-  // AMX splits what it multiplies, and packs it in its own way.
-  static constexpr bool kTakesPanels = Target::kIsa != Isa::amx;
-
   struct Arrays {
     std::byte* workers;
-    Accumulator* panels;
+    PackedWeight* panels;
     T* x;
   };
-  // Null where they are not needed. Without padding each tap is a product of its own, for which B
-  // is in panels: packed in turn, the weight would be read again for every block of pixels, a tap's
-  // channels at a time.
+  // Null where they are not needed.
   Arrays carve(Carver& carver, bool weight_is_packed) const {
     Arrays arrays{};
     arrays.workers = carver.take<std::byte>(workers_ * worker_bytes_);
-    if (leaves_padding_out_ && !weight_is_packed) {
-      arrays.panels = carver.take<Accumulator>(packed_elements());
-    }
+    if (packs_ && !weight_is_packed)
+      arrays.panels = carver.take<PackedWeight>(Panels(gather_).size());
     if (copies_) arrays.x = carver.take<T>(channels_innermost_.elements());
     return arrays;
   }
 
   // Groups vary fastest: they share the plan of their pixels.
   int64_t tasks() const { return partition_.blocks() * gather_.groups; }
-  int64_t panels_of_group() const {
-    return round_up(gather_.filters, Shape::kTileColumns) * gather_.x.depth();
-  }
 
   class Worker {
    public:
@@ -145,10 +107,9 @@ class GatherGemm {
         : gather_(gemm.gather_),
           inside_(gemm.leaves_padding_out_ ? &gemm.inside_ : nullptr),
           partition_(gemm.partition_),
-          scratch_{
-              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kTilesElements),
-              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kStageElements),
-              carver.take<Accumulator>(round_up(partition_.columns.largest(), Shape::kTileColumns) *
+          scratch_{carver.take<Packed>(PackScratch<Target, Packed>::kTilesElements),
+                   carver.take<Packed>(PackScratch<Target, Packed>::kStageElements),
+                   carver.take<Packed>(round_up(partition_.columns.largest(), Shape::kTileColumns) *
                                        Shape::kDepth)},
           c_stride_(BlockOfC<Accumulator>::stride_for(
               round_up(partition_.columns.largest(), Shape::kLanes))),
@@ -162,7 +123,7 @@ class GatherGemm {
           weight_source_(gather_.x, gather_.weight, gather_.filters, gather_.weight_filters_inner) {
     }
 
-    void run(int64_t task, const T* x, const T* weight, const Accumulator* panels, const T* bias,
+    void run(int64_t task, const T* x, const T* weight, const PackedWeight* panels, const T* bias,
              T* y) {
       const int64_t group = task % gather_.groups, block = task / gather_.groups;
       const int64_t row = block % partition_.rows.parts, column = block / partition_.rows.parts;
@@ -172,32 +133,23 @@ class GatherGemm {
       channel_source_.read_from(x + group * gather_.x_group);
       weight_source_.read_from(weight + group * gather_.w_group);
 
-      Operand<Target, Accumulator> filters{&weight_source_, !gather_.weight_filters_inner};
+      Operand<Target, Packed> filters{&weight_source_, !gather_.weight_filters_inner};
       if (panels != nullptr) {
-        filters.panel_stride = gather_.x.depth() * Shape::kTileColumns;
-        filters.panels =
-            panels + group * ceil_div(gather_.filters, Shape::kTileColumns) * filters.panel_stride;
+        const Panels all(gather_);
+        filters.panel_stride = all.panel_stride();
+        filters.panels = panels + group * all.panels_a_group() * filters.panel_stride;
       }
-      const Operand<Target, Accumulator> pixels = image_operand();
-      const bool wide = gather_.pixels_are_columns;
+      const Operand<Target, Packed> pixels = image_operand();
 
       T* const group_y = y + gather_.y_offset + group * gather_.y_group;
       const T* const group_bias = bias == nullptr ? nullptr : bias + group * gather_.filters;
-      const BlockOfC<Accumulator> in_place = block_in_place(rows, columns, group_y);
-      const BlockOfC<Accumulator> c =
-          in_place.data != nullptr ? in_place : BlockOfC<Accumulator>{c_, c_stride_};
       // The sums start from the bias, in scratch and in place alike: where C lies changes no bit.
       const StartOfC<Accumulator> start =
           bias == nullptr ? StartOfC<Accumulator>{} : start_from(group_bias, rows, columns);
-      if (inside_ != nullptr) {
-        fill_from_start(c, rows, columns, start);
-        multiply_inside(*inside_, gather_.x, pixels, filters, rows, columns, c, scratch_);
-      } else {
-        gemm_block(wide ? filters : pixels, wide ? pixels : filters, rows, columns,
-                   {0, gather_.x.depth()}, start, c, scratch_);
+      if (multiply(pixels, filters, rows, columns, start, rows_in_tensor(rows, columns, group_y))) {
+        return;
       }
-      if (in_place.data != nullptr) return;
-      if (wide) {
+      if (gather_.pixels_are_columns) {
         store_filter_rows(rows, columns, group_y);
       } else {
         store_pixel_rows(rows, columns, group_y);
@@ -205,12 +157,37 @@ class GatherGemm {
     }
 
    private:
+    // Whether the block has gone to `out`; it lies in c_ if not.
+    bool multiply(const Operand<Target, Packed>& pixels, const Operand<Target, Packed>& filters,
+                  Range rows, Range columns, const StartOfC<Accumulator>& start,
+                  const OutputRows<T>& out) const {
+      const BlockOfC<Accumulator> in_scratch{c_, c_stride_};
+      const bool wide = gather_.pixels_are_columns;
+      const Operand<Target, Packed>& a = wide ? filters : pixels;
+      const Operand<Target, Packed>& b = wide ? pixels : filters;
+      const Range depth{0, gather_.x.depth()};
+      if constexpr (Target::kIsa == Isa::amx) {
+        gemm_block(a, b, rows, columns, depth, start, in_scratch, out, scratch_);
+        return out.at != nullptr && depth.size > 0;
+      } else {
+        const BlockOfC<Accumulator> in_place = block_in_place(columns, out);
+        const BlockOfC<Accumulator>& c = in_place.data != nullptr ? in_place : in_scratch;
+        if (inside_ != nullptr) {
+          fill_from_start(c, rows, columns, start);
+          multiply_inside(*inside_, gather_.x, pixels, filters, rows, columns, c, scratch_);
+        } else {
+          gemm_block(a, b, rows, columns, depth, start, c, scratch_);
+        }
+        return in_place.data != nullptr;
+      }
+    }
+
     int64_t most_pixels() const {
       if (gather_.x_channels_inner) return 0;
       return gather_.pixels_are_columns ? partition_.columns.largest() : Shape::kTileRows;
     }
 
-    Operand<Target, Accumulator> image_operand() {
+    Operand<Target, Packed> image_operand() {
       if (gather_.x_channels_inner) return {&channel_source_, true};
       return {&pixel_source_, false};
     }
@@ -219,33 +196,35 @@ class GatherGemm {
       return at.image * gather_.y.n + at.row * gather_.y.h + at.column * gather_.y.w;
     }
 
-    // The block of the tensor where that can stand for C: the accumulator's type, rows of whole
-    // vectors, an even stride from row to row. Null data where it cannot.
-    BlockOfC<Accumulator> block_in_place(Range rows, Range columns, T* y) const {
+    OutputRows<T> rows_in_tensor(Range rows, Range columns, T* y) const {
+      const Im2col& x = gather_.x;
+      if (gather_.y.h != x.grid_w * gather_.y.w) return {};
+      if (gather_.pixels_are_columns) {
+        const PixelIndex first = PixelIndex::at(x, columns.begin);
+        const int64_t plane = x.grid_h * x.grid_w;
+        const bool one_image = columns.begin + columns.size <= (first.image + 1) * plane;
+        if (!one_image || gather_.y.w != 1) return {};
+        return {y + offset_of(first) + rows.begin * gather_.y.c, gather_.y.c};
+      }
+      const bool dense = x.images == 1 || gather_.y.n == x.grid_h * gather_.y.h;
+      if (!dense || gather_.y.c != 1) return {};
+      return {y + rows.begin * gather_.y.w + columns.begin, gather_.y.w};
+    }
+
+    // Those rows as C itself: the accumulator's type, rows of whole vectors. Null data where they
+    // are not that.
+    static BlockOfC<Accumulator> block_in_place(Range columns, const OutputRows<T>& rows) {
       if constexpr (std::is_same_v<T, Accumulator>) {
-        const Im2col& x = gather_.x;
-        const bool dense_plane = gather_.y.h == x.grid_w * gather_.y.w;
-        if (columns.size % Shape::kLanes != 0 || !dense_plane) return {nullptr, 0};
-        if (gather_.pixels_are_columns) {
-          const PixelIndex first = PixelIndex::at(x, columns.begin);
-          const int64_t plane = x.grid_h * x.grid_w;
-          const bool one_image = columns.begin + columns.size <= (first.image + 1) * plane;
-          if (one_image && gather_.y.w == 1) {
-            return {y + offset_of(first) + rows.begin * gather_.y.c, gather_.y.c};
-          }
-        } else {
-          const bool dense = x.images == 1 || gather_.y.n == x.grid_h * gather_.y.h;
-          if (dense && gather_.y.c == 1) {
-            return {y + rows.begin * gather_.y.w + columns.begin, gather_.y.w};
-          }
-        }
+        if (columns.size % Shape::kLanes == 0) return {rows.at, rows.stride};
       }
       return {nullptr, 0};
     }
 
     StartOfC<Accumulator> start_from(const T* bias, Range rows, Range columns) const {
       if (!gather_.pixels_are_columns) {
-        widen_run<Target>(bias + columns.begin, bias_, columns.size);
+        for (int64_t j = 0; j < columns.size; ++j) {
+          bias_[j] = Storage<T>::load(bias[columns.begin + j]);
+        }
         return {bias_, 0, 1};
       }
       for (int64_t i = 0; i < rows.size; ++i) {
@@ -287,7 +266,7 @@ class GatherGemm {
     const Gather& gather_;
     const InsideTaps* inside_;  // null where products with padding are formed too
     const Partition& partition_;
-    PackScratch<Target, Accumulator> scratch_;
+    PackScratch<Target, Packed> scratch_;
     int64_t c_stride_;
     Accumulator* c_;
     Accumulator* bias_;  // for each row of C a vector of its filter's, or for each column
@@ -302,6 +281,7 @@ class GatherGemm {
   int64_t pixels_;
   InsideTaps inside_;
   bool leaves_padding_out_;
+  bool packs_ = false;
   Partition partition_;
   int64_t workers_;
   int64_t worker_bytes_;

@@ -38,8 +38,7 @@ struct Im2colGemm {
     return dispatch_dtype(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       using Accumulator = typename Storage<T>::Accumulator;
-      return GatherGemm<Target, T>(fprop_gather(p), 1).packed_elements() *
-             int64_t{sizeof(Accumulator)};
+      return WeightPanels<Target, T>(fprop_gather(p)).size() * int64_t{sizeof(Accumulator)};
     });
   }
 
@@ -48,7 +47,7 @@ struct Im2colGemm {
     dispatch_dtype(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       using Accumulator = typename Storage<T>::Accumulator;
-      GatherGemm<Target, T>(fprop_gather(p), parallel.threads())
+      WeightPanels<Target, T>(fprop_gather(p))
           .pack(static_cast<const T*>(t.weight), reinterpret_cast<Accumulator*>(packed), parallel);
     });
   }

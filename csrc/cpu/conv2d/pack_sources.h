@@ -13,8 +13,8 @@ namespace fastconv::cpu {
 
 // to[i] = from[i], widened.
 template <class Target, class T>
-inline void widen_run(const T* from, typename Storage<T>::Accumulator* to, int64_t count) {
-  using Vector = typename Target::template Vector<typename Storage<T>::Accumulator>;
+inline void widen_run(const T* from, PackedAs<Target, T>* to, int64_t count) {
+  using Vector = typename Target::template Vector<PackedAs<Target, T>>;
   constexpr uint32_t kAll = first_lanes(Vector::kLanes);
   for (; count >= Vector::kLanes; count -= Vector::kLanes) {
     Vector::store_lanes(to, Vector::load_lanes(from, kAll), kAll);
@@ -29,22 +29,21 @@ inline void widen_run(const T* from, typename Storage<T>::Accumulator* to, int64
 
 // to[i] = from[i * stride], widened.
 template <class Target, class T>
-inline void widen(const T* from, int64_t stride, typename Storage<T>::Accumulator* to,
-                  int64_t count) {
+inline void widen(const T* from, int64_t stride, PackedAs<Target, T>* to, int64_t count) {
   if (stride == 1) {
     widen_run<Target>(from, to, count);
   } else {
-    for (int64_t i = 0; i < count; ++i) to[i] = Storage<T>::load(from[i * stride]);
+    for (int64_t i = 0; i < count; ++i) to[i] = as_packed<PackedAs<Target, T>>(from[i * stride]);
   }
 }
 
 // Outer: the reduction index (channel and tap). Inner: pixels.
 template <class Target, class T>
-class PixelSource final : public PackSource<Target, typename Storage<T>::Accumulator> {
+class PixelSource final : public PackSource<Target, PackedAs<Target, T>> {
  public:
-  using Accumulator = typename Storage<T>::Accumulator;
-  using Vector = typename Target::template Vector<Accumulator>;
-  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  using Packed = PackedAs<Target, T>;
+  using Vector = typename Target::template Vector<Packed>;
+  using Shape = GemmShape<Target::kIsa, Packed>;
 
   PixelSource(const Im2col& matrix, int64_t most_pixels, Carver& carver)
       : matrix_(matrix),
@@ -58,12 +57,12 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
   int64_t stride_in_place() const override {
     const bool pixels_follow = matrix_.taps() == 1 && in_place_.pixel_stride() == 1 &&
                                (in_place_.joins_rows() || matrix_.grid_w >= Shape::kTileColumns);
-    return std::is_same_v<T, Accumulator> && pixels_follow ? matrix_.strides.c : 0;
+    return std::is_same_v<T, Packed> && pixels_follow ? matrix_.strides.c : 0;
   }
   // Past the last column a vector reads what follows in memory, of other pixels, as far as the
   // image goes.
-  PanelOfB<Accumulator> panel_in_place(int64_t begin, int64_t size, Range k) override {
-    if constexpr (std::is_same_v<T, Accumulator>) {
+  PanelOfB<Packed> panel_in_place(int64_t begin, int64_t size, Range k) override {
+    if constexpr (std::is_same_v<T, Packed>) {
       const int64_t pixel = in_place_.offset_of(begin, size);
       if (pixel < 0) return {};
       const int64_t stride = matrix_.strides.c;
@@ -74,11 +73,11 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
     return {};
   }
 
-  void pack(const PackBlock& block, Accumulator* to, const PackedLayout& layout) override {
+  void pack(const PackBlock& block, Packed* to, const PackedLayout& layout) override {
     plan_.set(block.inner_begin, block.inner_size);
     list_taps(block.outer_begin, block.outer_size);
     for (int64_t panel = 0; panel < plan_.panels(); ++panel) {
-      Accumulator* const to_panel = to + panel * layout.panel_stride;
+      Packed* const to_panel = to + panel * layout.panel_stride;
       const int runs = plan_.run_count(panel);
       if (runs == 1) {
         pack_run(panel, block.outer_size, to_panel, layout.outer_stride);
@@ -114,7 +113,7 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
     return panel_lanes >> (vector * Shape::kLanes) & first_lanes(Shape::kLanes);
   }
 
-  void pack_run(int64_t panel, int64_t depth, Accumulator* to, int64_t to_stride) const {
+  void pack_run(int64_t panel, int64_t depth, Packed* to, int64_t to_stride) const {
     const T* const from = image_ + plan_.runs(panel)->offset;
     const uint32_t* const row_masks = plan_.row_masks(panel);
     const uint32_t* const column_masks = plan_.column_masks(panel);
@@ -134,7 +133,7 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
   }
 
   // The lanes of other runs load as zero, and no lane belongs to two.
-  void pack_runs(int64_t panel, int64_t depth, Accumulator* to, int64_t to_stride) const {
+  void pack_runs(int64_t panel, int64_t depth, Packed* to, int64_t to_stride) const {
     const PixelPlan::Run* const runs = plan_.runs(panel);
     const int count = plan_.run_count(panel);
     const uint32_t* const row_masks = plan_.row_masks(panel);
@@ -154,7 +153,7 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
     }
   }
 
-  void gather(int64_t panel, int64_t depth, Accumulator* to, int64_t to_stride) const {
+  void gather(int64_t panel, int64_t depth, Packed* to, int64_t to_stride) const {
     const int64_t* const offsets = plan_.lane_offsets(panel);
     const uint32_t* const row_masks = plan_.row_masks(panel);
     const uint32_t* const column_masks = plan_.column_masks(panel);
@@ -162,8 +161,7 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
       const Tap& tap = taps_[k];
       const uint32_t lanes = row_masks[tap.row] & column_masks[tap.column];
       for (int l = 0; l < Shape::kTileColumns; ++l) {
-        to[l] =
-            lanes >> l & 1u ? Storage<T>::load(image_[offsets[l] + tap.offset]) : Accumulator{0};
+        to[l] = lanes >> l & 1u ? as_packed<Packed>(image_[offsets[l] + tap.offset]) : Packed{};
       }
     }
   }
@@ -177,9 +175,9 @@ class PixelSource final : public PackSource<Target, typename Storage<T>::Accumul
 
 // to[i] = begin <= i < end ? from[i] : 0 for i < count, widened. Reads from[begin, end) alone.
 template <class Target, class T>
-inline void widen_inside(const T* from, int64_t begin, int64_t end,
-                         typename Storage<T>::Accumulator* to, int64_t count) {
-  using Vector = typename Target::template Vector<typename Storage<T>::Accumulator>;
+inline void widen_inside(const T* from, int64_t begin, int64_t end, PackedAs<Target, T>* to,
+                         int64_t count) {
+  using Vector = typename Target::template Vector<PackedAs<Target, T>>;
   for (int64_t i = 0; i < count; i += Vector::kLanes) {
     const uint32_t before = begin > i ? first_lanes(begin - i) : 0;
     const uint32_t inside = end > i ? first_lanes(end - i) & ~before : 0;
@@ -193,10 +191,10 @@ inline void widen_inside(const T* from, int64_t begin, int64_t end,
 // channels lie together in channels_last images. Where the next column tap follows the last
 // channel, a run is a whole row of the window: 21 floats instead of 7 times 3 in a 7x7 first layer.
 template <class Target, class T>
-class ChannelSource final : public PackSource<Target, typename Storage<T>::Accumulator> {
+class ChannelSource final : public PackSource<Target, PackedAs<Target, T>> {
  public:
-  using Accumulator = typename Storage<T>::Accumulator;
-  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  using Packed = PackedAs<Target, T>;
+  using Shape = GemmShape<Target::kIsa, Packed>;
 
   ChannelSource(const Im2col& matrix, Carver& carver)
       : matrix_(matrix),
@@ -208,7 +206,7 @@ class ChannelSource final : public PackSource<Target, typename Storage<T>::Accum
 
   void read_from(const T* image) { image_ = image; }
 
-  void pack(const PackBlock& block, Accumulator* to, const PackedLayout& layout) override {
+  void pack(const PackBlock& block, Packed* to, const PackedLayout& layout) override {
     PixelIndex at = PixelIndex::at(matrix_, block.outer_begin);
     const DepthIndex first = DepthIndex::at(matrix_, block.inner_begin);
     Pixel pixels[kPixels];
@@ -225,8 +223,8 @@ class ChannelSource final : public PackSource<Target, typename Storage<T>::Accum
     }
   }
 
-  TileOfA<Accumulator> in_place(int64_t begin, int64_t size) override {
-    if constexpr (std::is_same_v<T, Accumulator>) {
+  TileOfA<Packed> in_place(int64_t begin, int64_t size) override {
+    if constexpr (std::is_same_v<T, Packed>) {
       if (!rows_share_l1<T>(in_place_.pixel_stride()) || matrix_.strides.c != 1) return {};
       const int64_t offset = in_place_.offset_of(begin, size);
       if (offset < 0) return {};
@@ -254,7 +252,7 @@ class ChannelSource final : public PackSource<Target, typename Storage<T>::Accum
     const T* origin;  // of its window's first tap, were there no padding
   };
 
-  void pack_pixels(const Pixel* pixels, int count, DepthIndex at, int64_t size, Accumulator* to,
+  void pack_pixels(const Pixel* pixels, int count, DepthIndex at, int64_t size, Packed* to,
                    const PackedLayout& layout) const {
     const Im2col& m = matrix_;
     const bool contiguous = layout.panel_stride == Shape::kTileColumns;
@@ -278,7 +276,7 @@ class ChannelSource final : public PackSource<Target, typename Storage<T>::Accum
   }
 
   void pack_run(const Pixel* pixels, int count, int64_t row, int64_t tap, int64_t begin,
-                int64_t run, Accumulator* to, int64_t to_stride) const {
+                int64_t run, Packed* to, int64_t to_stride) const {
     const Im2col& m = matrix_;
     const int64_t h = m.rows.offset + row * m.rows.offset_step;
     const int64_t w = m.columns.offset + tap * m.columns.offset_step;
@@ -296,7 +294,7 @@ class ChannelSource final : public PackSource<Target, typename Storage<T>::Accum
         widen_inside<Target>(from, -x * m.channels - begin, (m.width - x) * m.channels - begin, to,
                              run);
       } else {
-        for (int64_t c = 0; c < run; ++c) to[c] = 0;
+        for (int64_t c = 0; c < run; ++c) to[c] = Packed{};
       }
     }
   }
@@ -309,10 +307,10 @@ class ChannelSource final : public PackSource<Target, typename Storage<T>::Accum
 
 // filters_inner: inner are filters and outer the reduction; otherwise the other way round.
 template <class Target, class T>
-class WeightSource final : public PackSource<Target, typename Storage<T>::Accumulator> {
+class WeightSource final : public PackSource<Target, PackedAs<Target, T>> {
  public:
-  using Accumulator = typename Storage<T>::Accumulator;
-  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  using Packed = PackedAs<Target, T>;
+  using Shape = GemmShape<Target::kIsa, Packed>;
 
   WeightSource(const Im2col& taps, const WeightMatrix& strides, int64_t filters, bool filters_inner)
       : taps_(taps), strides_(strides), filters_(filters), filters_inner_(filters_inner) {
@@ -326,7 +324,7 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
 
   void read_from(const T* weight) { weight_ = weight; }
 
-  void pack(const PackBlock& block, Accumulator* to, const PackedLayout& layout) override {
+  void pack(const PackBlock& block, Packed* to, const PackedLayout& layout) override {
     if (filters_inner_) {
       pack_filters(block, to, layout);
     } else {
@@ -334,12 +332,12 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
     }
   }
 
-  TileOfA<Accumulator> in_place(int64_t begin, int64_t size) override {
+  TileOfA<Packed> in_place(int64_t begin, int64_t size) override {
     return rows_share_l1<T>(strides_.filter_stride) ? rows_in_memory(begin, size)
-                                                    : TileOfA<Accumulator>{};
+                                                    : TileOfA<Packed>{};
   }
-  TileOfA<Accumulator> rows_in_memory(int64_t begin, int64_t /*size*/) override {
-    if constexpr (std::is_same_v<T, Accumulator>) {
+  TileOfA<Packed> rows_in_memory(int64_t begin, int64_t /*size*/) override {
+    if constexpr (std::is_same_v<T, Packed>) {
       if (filters_are_rows_) {
         return TileOfA<T>::of_one_segment(weight_ + first_element_ + begin * strides_.filter_stride,
                                           strides_.filter_stride);
@@ -351,12 +349,11 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
   // Channels of one tap, equally far apart.
   int64_t stride_in_place() const override {
     const bool channels_follow = taps_.channel_innermost || taps_.taps() == 1;
-    return std::is_same_v<T, Accumulator> && filters_inner_ && channels_follow
-               ? strides_.channel_stride
-               : 0;
+    return std::is_same_v<T, Packed> && filters_inner_ && channels_follow ? strides_.channel_stride
+                                                                          : 0;
   }
-  PanelOfB<Accumulator> panel_in_place(int64_t begin, int64_t size, Range k) override {
-    if constexpr (std::is_same_v<T, Accumulator>) {
+  PanelOfB<Packed> panel_in_place(int64_t begin, int64_t size, Range k) override {
+    if constexpr (std::is_same_v<T, Packed>) {
       const DepthIndex first = DepthIndex::at(taps_, k.begin);
       const bool whole_vectors =
           begin + round_up(size, Shape::kLanes) <= filters_ || size % Shape::kLanes == 0;
@@ -367,12 +364,12 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
   }
 
  private:
-  void pack_filters(const PackBlock& block, Accumulator* to, const PackedLayout& layout) const {
+  void pack_filters(const PackBlock& block, Packed* to, const PackedLayout& layout) const {
     const int64_t stride = strides_.filter_stride;
     DepthIndex at = DepthIndex::at(taps_, block.outer_begin);
     for (int64_t o = 0; o < block.outer_size; ++o, at.advance(taps_)) {
       const T* const from = weight_ + (strides_.offset(taps_, at) + block.inner_begin * stride);
-      Accumulator* const row = to + o * layout.outer_stride;
+      Packed* const row = to + o * layout.outer_stride;
       // Each row is on a page of its own: no hardware prefetcher sees the next tile coming.
       __builtin_prefetch(from + block.inner_size * stride);
       for (int64_t i = 0; i < block.inner_size; i += Shape::kTileColumns) {
@@ -386,12 +383,12 @@ class WeightSource final : public PackSource<Target, typename Storage<T>::Accumu
 
   // Always contiguous at the destination: a tile of A, or the staging of B. Runs outside, filters
   // inside: where the taps of a channel are together, the next filter's are close by.
-  void pack_reduction(const PackBlock& block, Accumulator* to, const PackedLayout& layout) const {
+  void pack_reduction(const PackBlock& block, Packed* to, const PackedLayout& layout) const {
     const T* const filters = weight_ + block.outer_begin * strides_.filter_stride;
     strides_.for_each_run(taps_, DepthIndex::at(taps_, block.inner_begin), block.inner_size,
                           [&](int64_t done, int64_t run, int64_t offset, int64_t stride) {
                             const T* from = filters + offset;
-                            Accumulator* to_run = to + done;
+                            Packed* to_run = to + done;
                             for (int64_t o = 0; o < block.outer_size; ++o) {
                               widen<Target>(from, stride, to_run, run);
                               from += strides_.filter_stride;

@@ -15,13 +15,14 @@ template <class Target, class T>
 class WeightGradientGemm {
  public:
   using Accumulator = typename Storage<T>::Accumulator;
-  using Shape = GemmShape<Target::kIsa, Accumulator>;
+  using Packed = PackedAs<Target, T>;
+  using Shape = GemmShape<Target::kIsa, Packed>;
 
   WeightGradientGemm(const Conv2dProblem& problem, int threads)
       : gradient_(weight_gradient(problem, Shape::kDepth)) {
     const int64_t taps = gradient_.input.depth(), filters = gradient_.filters();
     partition_ = partition_c(gradient_.taps_are_rows ? taps : filters,
-                             gradient_.taps_are_rows ? filters : taps, Shape::kTileColumns,
+                             gradient_.taps_are_rows ? filters : taps, {1, Shape::kTileColumns},
                              Shape::kBlockOfC, gradient_.groups * gradient_.parts, threads);
     workers_ = worker_count(tasks(), threads);
     worker_bytes_ = 0;
@@ -67,15 +68,15 @@ class WeightGradientGemm {
         : gradient_(gemm.gradient_),
           partition_(gemm.partition_),
           part_elements_(gemm.part_elements()),
-          scratch_{
-              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kTilesElements),
-              carver.take<Accumulator>(PackScratch<Target, Accumulator>::kStageElements),
-              carver.take<Accumulator>(round_up(partition_.columns.largest(), Shape::kTileColumns) *
+          scratch_{carver.take<Packed>(PackScratch<Target, Packed>::kTilesElements),
+                   carver.take<Packed>(PackScratch<Target, Packed>::kStageElements),
+                   carver.take<Packed>(round_up(partition_.columns.largest(), Shape::kTileColumns) *
                                        Shape::kDepth)},
           c_stride_(BlockOfC<Accumulator>::stride_for(
               round_up(partition_.columns.largest(), Shape::kLanes))),
           sum_(carver.take<Accumulator>(partition_.rows.largest() * c_stride_)),
           total_(carver.take<Accumulator>(partition_.rows.largest() * c_stride_)),
+          turned_(carver.take<Accumulator>(gradient_.taps_are_rows ? kLanes * kTurnedStride : 0)),
           input_pixels_(gradient_.input, gradient_.input_channels_inner ? 0 : Shape::kDepth,
                         carver),
           grad_pixels_(gradient_.grad, gradient_.grad_channels_inner ? 0 : Shape::kDepth, carver),
@@ -107,14 +108,19 @@ class WeightGradientGemm {
     }
 
    private:
+    static constexpr int64_t kLanes = Target::template Vector<Accumulator>::kLanes;
+    // Taps that are turned round at a time, from rows of one vector of filters.
+    static constexpr int64_t kTurnedTaps = 256;
+    static constexpr int64_t kTurnedStride = kTurnedTaps + kLanes;
+
     // Sums the block of C over the pixels; returns where it lies.
     const Accumulator* sum(Range rows, Range columns, Range pixels) {
-      const Operand<Target, Accumulator> input =
-          gradient_.input_channels_inner ? Operand<Target, Accumulator>{&input_channels_, false}
-                                         : Operand<Target, Accumulator>{&input_pixels_, true};
-      const Operand<Target, Accumulator> grad =
-          gradient_.grad_channels_inner ? Operand<Target, Accumulator>{&grad_channels_, false}
-                                        : Operand<Target, Accumulator>{&grad_pixels_, true};
+      const Operand<Target, Packed> input = gradient_.input_channels_inner
+                                                ? Operand<Target, Packed>{&input_channels_, false}
+                                                : Operand<Target, Packed>{&input_pixels_, true};
+      const Operand<Target, Packed> grad = gradient_.grad_channels_inner
+                                               ? Operand<Target, Packed>{&grad_channels_, false}
+                                               : Operand<Target, Packed>{&grad_pixels_, true};
       const bool taps_are_rows = gradient_.taps_are_rows;
       const EvenParts sums =
           EvenParts::at_most(pixels.size, kBlocksPerSum * Shape::kDepth, Shape::kDepth);
@@ -148,15 +154,13 @@ class WeightGradientGemm {
         return;
       }
       // A filter is a column of C: turned round, a few vectors of filters at a time.
-      constexpr int64_t kStride = Shape::kTileRowStride;
-      for (int64_t j = 0; j < columns.size; j += Shape::kLanes) {
-        const int64_t filters = columns.size - j < Shape::kLanes ? columns.size - j : Shape::kLanes;
-        for (int64_t i = 0; i < rows.size; i += Shape::kDepth) {
-          const int64_t size = rows.size - i < Shape::kDepth ? rows.size - i : Shape::kDepth;
-          transpose<Target>(c + i * c_stride_ + j, c_stride_, size, Shape::kLanes, scratch_.stage,
-                            kStride);
+      for (int64_t j = 0; j < columns.size; j += kLanes) {
+        const int64_t filters = columns.size - j < kLanes ? columns.size - j : kLanes;
+        for (int64_t i = 0; i < rows.size; i += kTurnedTaps) {
+          const int64_t size = rows.size - i < kTurnedTaps ? rows.size - i : kTurnedTaps;
+          transpose<Target>(c + i * c_stride_ + j, c_stride_, size, kLanes, turned_, kTurnedStride);
           for (int64_t f = 0; f < filters; ++f) {
-            store_filter(scratch_.stage + f * kStride, {rows.begin + i, size}, matrix,
+            store_filter(turned_ + f * kTurnedStride, {rows.begin + i, size}, matrix,
                          weight + (columns.begin + j + f) * matrix.filter_stride);
           }
         }
@@ -175,10 +179,11 @@ class WeightGradientGemm {
     const WeightGradient& gradient_;
     const Partition& partition_;
     int64_t part_elements_;
-    PackScratch<Target, Accumulator> scratch_;
+    PackScratch<Target, Packed> scratch_;
     int64_t c_stride_;
     Accumulator* sum_;
     Accumulator* total_;
+    Accumulator* turned_;
     PixelSource<Target, T> input_pixels_, grad_pixels_;
     ChannelSource<Target, T> input_channels_, grad_channels_;
   };

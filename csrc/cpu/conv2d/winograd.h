@@ -7,32 +7,35 @@
 
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/conv2d/cost.h"
+#include "cpu/conv2d/winograd_floats.h"
 #include "cpu/conv2d/winograd_plan.h"
 #include "cpu/conv2d/winograd_tiles.h"
 #include "cpu/conv2d/winograd_weight.h"
 #include "cpu/conv2d/worker_pool.h"
-#include "cpu/gemm/micro_kernel.h"
 #include "cpu/workspace.h"
 
 namespace fastconv::cpu {
 
-template <class Target, template <class> class Method>
+// Between: what V and U are and how they are multiplied, as WinogradFloats.
+template <class Between, template <class> class Method>
 class Winograd {
  public:
-  using Shape = GemmShape<Target::kIsa, float>;
+  using Target = typename Between::Target;
   using Tiles = WinogradTiles<Target, Method>;
   static constexpr int kOutputs = Method<Target>::kOutputs;
 
   Winograd(const WinogradConv& conv, int threads)
       : conv_(conv),
-        plan_(winograd_plan(conv, kOutputs, Shape::kLanes, Shape::kTileColumns, Shape::kDepth,
-                            Shape::kTileRowStride, threads)),
+        plan_(Between::plan(conv, kOutputs, threads)),
+        between_(plan_),
         threads_(threads) {}
+  Winograd(const Winograd&) = delete;
 
-  int64_t packed_bytes() const { return plan_.u_elements() * static_cast<int64_t>(sizeof(float)); }
+  int64_t packed_bytes() const { return between_.u_bytes(); }
 
-  void pack(const float* weight, float* u, const Parallel& parallel) const {
-    WinogradWeight<Target, Method>(conv_, plan_).transform(weight, u, parallel);
+  void pack(const float* weight, std::byte* u, const Parallel& parallel) const {
+    between_.begin_weight(u);
+    WinogradWeight<Target, Method>(conv_, plan_).transform(weight, between_, u, parallel);
   }
 
   int64_t workspace(bool weight_is_packed) const {
@@ -44,11 +47,11 @@ class Winograd {
 
   // packed is U, or null where it is to be made of weight. False where an output is not finite: y
   // is then to be computed in another way.
-  bool run(const float* x, const float* weight, const float* packed, const float* bias, float* y,
-           std::byte* workspace, const Parallel& parallel) const {
+  bool run(const float* x, const float* weight, const std::byte* packed, const float* bias,
+           float* y, std::byte* workspace, const Parallel& parallel) const {
     Carver carver(workspace);
     if (packed == nullptr) {
-      float* const u = carve_u(carver);
+      std::byte* const u = carve_u(carver);
       pack(weight, u, parallel);
       packed = u;
     }
@@ -67,16 +70,17 @@ class Winograd {
 
  private:
   struct Arrays {
-    float *v, *m, *scratch;
+    std::byte* v;
+    float *m, *scratch;
   };
 
-  float* carve_u(Carver& carver) const { return carver.take<float>(plan_.u_elements()); }
+  std::byte* carve_u(Carver& carver) const { return carver.take<std::byte>(between_.u_bytes()); }
 
   // Those of a worker, behind those of the workers before it.
   Arrays carve_arrays(Carver& carver, int64_t worker) const {
     Arrays arrays{};
     for (int64_t index = 0; index <= worker; ++index) {
-      arrays.v = carver.take<float>(plan_.v_elements());
+      arrays.v = carver.take<std::byte>(between_.v_bytes());
       arrays.m = carver.take<float>(plan_.m_elements());
       arrays.scratch =
           carver.take<float>(Tiles::Pixels::kScratchFloats * (plan_.workers > 1 ? 1 : threads_));
@@ -84,18 +88,19 @@ class Winograd {
     return arrays;
   }
 
-  void run_block(int64_t block, const float* x, const float* u, const float* bias, float* y,
+  void run_block(int64_t block, const float* x, const std::byte* u, const float* bias, float* y,
                  const Arrays& arrays, const Parallel& parallel, std::atomic<bool>& finite) const {
     const int64_t begin = plan_.blocks.begin(block), size = plan_.blocks.size(block);
     const int64_t runs = count_runs(begin, size);
-    share(runs, ceil_div(conv_.channels, Shape::kLanes), begin, size, arrays, parallel,
+    share(runs, ceil_div(conv_.channels, Tiles::kLanes), begin, size, arrays, parallel,
           [&](const Tiles& tiles, const TileRun& run, int64_t vector) {
-            tiles.transform_input(x, vector * Shape::kLanes, run, arrays.v);
+            const int64_t channel = vector * Tiles::kLanes;
+            tiles.transform_input(x, channel, run, between_.keep_input(arrays.v, channel));
           });
     multiply(arrays, u, size, parallel);
-    share(runs, ceil_div(conv_.filters, Shape::kLanes), begin, size, arrays, parallel,
+    share(runs, ceil_div(conv_.filters, Tiles::kLanes), begin, size, arrays, parallel,
           [&](const Tiles& tiles, const TileRun& run, int64_t vector) {
-            if (!tiles.transform_output(arrays.m, bias, vector * Shape::kLanes, run, y)) {
+            if (!tiles.transform_output(arrays.m, bias, vector * Tiles::kLanes, run, y)) {
               finite = false;
             }
           });
@@ -127,8 +132,8 @@ class Winograd {
     });
   }
 
-  // M[e] = V[e] * U[e], cut into points and, where those are few for the threads, panels.
-  void multiply(const Arrays& arrays, const float* u, int64_t tiles,
+  // Cut into points and, where those are few for the threads, panels.
+  void multiply(const Arrays& arrays, const std::byte* u, int64_t tiles,
                 const Parallel& parallel) const {
     const int64_t points = plan_.tile_points();
     const int64_t threads = parallel.threads();
@@ -136,62 +141,29 @@ class Winograd {
     const EvenParts columns{conv_.filters, plan_.panel,
                             wanted < plan_.panels ? wanted : plan_.panels};
     parallel.for_each(points * columns.parts, [&](int64_t task) {
-      const int64_t part = task % columns.parts;
-      multiply_point(arrays, u, task / columns.parts, tiles, columns.begin(part),
-                     columns.size(part));
+      const int64_t part = task % columns.parts, e = task / columns.parts;
+      between_.multiply_point(arrays.v, u, arrays.m + e * plan_.block_tiles * plan_.m_stride, e,
+                              tiles, {columns.begin(part), columns.size(part)});
     });
-  }
-
-  void multiply_point(const Arrays& arrays, const float* u, int64_t e, int64_t tiles,
-                      int64_t first_filter, int64_t filters) const {
-    const Cuts heights(EvenParts::at_most(tiles, Shape::kTileRows, 1));
-    float* const m = arrays.m + e * plan_.block_tiles * plan_.m_stride;
-    for (int64_t channel = 0; channel < conv_.channels; channel += plan_.depth) {
-      const int64_t left = conv_.channels - channel;
-      const int64_t depth = left < plan_.depth ? left : plan_.depth;
-      const Cuts sums(EvenParts::at_most(depth, kLongestSum, 1));
-      const float* const block = u + plan_.u_point[e] + plan_.u_block(channel);
-      for (int64_t part = 0; part < heights.parts; ++part) {
-        const int64_t tile = heights.begin(part), height = heights.size(part);
-        const auto a = TileOfA<float>::of_one_segment(
-            arrays.v + plan_.v_point[e] + plan_.v_channel(channel) + tile * plan_.row_stride,
-            plan_.row_stride);
-        for (int64_t j = first_filter; j < first_filter + filters; j += plan_.panel) {
-          const int64_t vectors_left = ceil_div(first_filter + filters - j, plan_.lanes);
-          const int64_t vectors =
-              vectors_left < Shape::kTileVectors ? vectors_left : int64_t{Shape::kTileVectors};
-          const auto kernel = kMicroKernels<Target, float>.at[height - 1][vectors - 1];
-          for (int64_t sum = 0; sum < sums.parts; ++sum) {
-            const int64_t from = sums.begin(sum);
-            const PanelOfB<float> panel{block + j * depth + from * plan_.panel, plan_.panel};
-            float* const c = m + tile * plan_.m_stride + j;
-            kernel({a,
-                    from,
-                    sums.size(sum),
-                    panel,
-                    Ahead<float>::in_panel(panel),
-                    {c, plan_.m_stride, channel > 0 || sum > 0 ? c : nullptr, plan_.m_stride}});
-          }
-        }
-      }
-    }
   }
 
   WinogradConv conv_;
   WinogradPlan plan_;
+  Between between_;
   int threads_;
 };
 
 // The entries of the lists. Elsewhere is the instruction set's direct algorithms, which compute
 // what comes out infinite or NaN here.
-template <class Target, template <class> class Method, class Elsewhere>
+template <class Between, template <class> class Method, class Elsewhere>
 struct WinogradAlgorithm {
-  using Kernel = Winograd<Target, Method>;
+  using Kernel = Winograd<Between, Method>;
   static constexpr bool kLarge = Kernel::kOutputs == 4;
 
   static const char* reject(const Conv2dProblem& p) {
     if (kLarge && p.precision == Precision::ieee) return "is less accurate than 'ieee' asks for";
-    return winograd_reject(p);
+    const char* const reason = Between::reject(p);
+    return reason == nullptr ? winograd_reject(p) : reason;
   }
 
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
@@ -207,9 +179,9 @@ struct WinogradAlgorithm {
 
   static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
-    const auto* packed =
-        p.weight_is_packed ? reinterpret_cast<const float*>(t.packed_weight) : nullptr;
+    const std::byte* const packed = p.weight_is_packed ? t.packed_weight : nullptr;
     const bool done =
+        Between::serve_fprop(p, t, packed, parallel) &&
         Kernel(winograd_fprop(p), parallel.threads())
             .run(static_cast<const float*>(t.input), static_cast<const float*>(t.weight), packed,
                  static_cast<const float*>(t.bias), static_cast<float*>(t.output), workspace,
@@ -219,6 +191,7 @@ struct WinogradAlgorithm {
   static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
     const bool done =
+        Between::serve_dgrad(p, t, parallel) &&
         Kernel(winograd_dgrad(p), parallel.threads())
             .run(static_cast<const float*>(t.output), static_cast<const float*>(t.weight), nullptr,
                  nullptr, static_cast<float*>(t.input), workspace, parallel);
@@ -231,19 +204,20 @@ struct WinogradAlgorithm {
   static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
                           const Parallel& parallel) {
     Kernel(winograd_fprop(p), parallel.threads())
-        .pack(static_cast<const float*>(t.weight), reinterpret_cast<float*>(packed), parallel);
+        .pack(static_cast<const float*>(t.weight), packed, parallel);
+    Between::keep_magnitude(p, t.weight, packed, parallel);
   }
 
   static double fprop_cost(const Conv2dProblem& p, int threads) {
-    return winograd_seconds(winograd_fprop(p), Kernel::kOutputs, Target::kIsa, p.weight_is_packed,
-                            threads);
+    return winograd_seconds(winograd_fprop(p), Kernel::kOutputs, Between::rates(),
+                            p.weight_is_packed, threads);
   }
   static double dgrad_cost(const Conv2dProblem& p, int threads) {
-    return winograd_seconds(winograd_dgrad(p), Kernel::kOutputs, Target::kIsa, false, threads);
+    return winograd_seconds(winograd_dgrad(p), Kernel::kOutputs, Between::rates(), false, threads);
   }
 
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
-    return {{name, "conv2d", "fprop", Target::kIsa, only(DType::f32), kError, kNote},
+    return {{name, "conv2d", "fprop", Between::kIsa, only(DType::f32), kError, kNote},
             reject,
             fprop_workspace,
             fprop,
@@ -252,7 +226,7 @@ struct WinogradAlgorithm {
             pack_weight};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "dgrad", Target::kIsa, only(DType::f32), kError, kNote},
+    return {{name, "conv2d", "dgrad", Between::kIsa, only(DType::f32), kError, kNote},
             reject,
             dgrad_workspace,
             dgrad,
@@ -265,14 +239,8 @@ struct WinogradAlgorithm {
     return p;
   }
 
-  static constexpr double kError = kLarge ? 2e-6 : 5e-7;
-  static constexpr const char* kNote =
-      kLarge
-          ? "Winograd F(4x4, 3x3), a quarter of the products; workspace 1 to 16 MB, or 1.2 MB a "
-            "thread, "
-            "beside the transformed weight (4 times the weight)"
-          : "Winograd F(2x2, 3x3), 4/9 of the products; workspace 1 to 16 MB, or 1.2 MB a thread, "
-            "beside the transformed weight (1.8 times the weight)";
+  static constexpr double kError = kLarge ? Between::kErrorF4 : Between::kErrorF2;
+  static constexpr const char* kNote = kLarge ? Between::kNoteF4 : Between::kNoteF2;
 };
 
 }  // namespace fastconv::cpu

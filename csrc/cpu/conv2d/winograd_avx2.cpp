@@ -35,8 +35,8 @@ struct Direct {
     return direct.reject(p) == nullptr ? direct : conv2d_wgrad_im2col_gemm_avx2;
   }
 };
-using F2 = WinogradAlgorithm<Avx2, WinogradF2, Direct>;
-using F4 = WinogradAlgorithm<Avx2, WinogradF4, Direct>;
+using F2 = WinogradAlgorithm<WinogradFloats<Avx2>, WinogradF2, Direct>;
+using F4 = WinogradAlgorithm<WinogradFloats<Avx2>, WinogradF4, Direct>;
 using F2Wgrad = WinogradWgradAlgorithm<Avx2, WinogradF2, Direct>;
 using F4Wgrad = WinogradWgradAlgorithm<Avx2, WinogradF4, Direct>;
 

@@ -17,12 +17,6 @@ constexpr int64_t kSmallestBlock = 1200 * 1024, kLargestBlock = 16 * 1024 * 1024
 // 25 tiles take.
 constexpr int64_t kOwnTiles = 14, kOwnTilesOfLargeU = 20, kSmallU = 1024 * 1024;
 
-// The threads that get blocks of their own, or one.
-int64_t own_workers(const WinogradPlan& plan, int threads) {
-  const bool small = plan.u_elements() * static_cast<int64_t>(sizeof(float)) <= kSmallU;
-  return plan.tiles() / threads >= (small ? kOwnTiles : kOwnTilesOfLargeU) ? threads : 1;
-}
-
 // Filters and channels of one task of the gradient of the weight, and V and M of one of its running
 // sums: small enough that they and U come from L2 and the near part of L3. 256 x 256 in one task
 // lost 0 to 15 % on 14 x 14 to 56 x 56, sums of 128 tiles up to 20 %.
@@ -55,6 +49,17 @@ WinogradPlan without_blocks(const WinogradConv& conv, int64_t outputs, int64_t l
   plan.panels = ceil_div(conv.filters, panel);
   plan.m_stride = BlockOfC<float>::stride_for(conv.filters + lanes - 1);
   return plan;
+}
+
+// Blocks of multiples of `unit` tiles, by what V of one tile and U take.
+void cut_blocks(WinogradPlan& plan, int64_t v_bytes, int64_t u_bytes, int64_t unit, int threads) {
+  const int64_t own_tiles = u_bytes <= kSmallU ? kOwnTiles : kOwnTilesOfLargeU;
+  plan.workers = plan.tiles() / threads >= own_tiles ? threads : 1;
+  const int64_t tile = v_bytes + plan.tile_points() * plan.m_stride * int64_t{sizeof(float)};
+  const int64_t largest = std::max(kLargestBlock / plan.workers, kSmallestBlock);
+  const int64_t bytes = std::clamp(u_bytes / 2, kSmallestBlock, largest);
+  plan.blocks = EvenParts::at_most(plan.tiles(), std::max<int64_t>(bytes / tile, 1), unit);
+  plan.blocks.parts = round_up(plan.blocks.parts, plan.workers);
 }
 
 // After the blocks.
@@ -98,6 +103,7 @@ const char* winograd_reject(const Conv2dProblem& p) {
   if (p.R != 3 || p.S != 3) return "is for 3x3 windows";
   if (p.stride.h != 1 || p.stride.w != 1) return "is for stride 1";
   if (p.groups != 1) return "is for one group";
+  if (p.C == 0 || p.K == 0) return "is for tensors that are not empty";
   if (!is_dense_enough(p.input, p.C, p.W) || !is_dense_enough(p.output, p.K, p.Q)) {
     return "is for images whose columns or channels are contiguous";
   }
@@ -114,15 +120,19 @@ WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t la
                            int64_t depth, int64_t row_stride, int threads) {
   WinogradPlan plan = without_blocks(conv, outputs, lanes, panel, depth, row_stride);
   constexpr int64_t kFloat = sizeof(float);
-  const int64_t floats_per_tile =
-      plan.row_groups() * row_stride + plan.tile_points() * plan.m_stride;
-  plan.workers = own_workers(plan, threads);
-  const int64_t largest = std::max(kLargestBlock / plan.workers, kSmallestBlock);
-  const int64_t bytes = std::clamp(plan.u_elements() * kFloat / 2, kSmallestBlock, largest);
-  const int64_t most = std::max<int64_t>(bytes / kFloat / floats_per_tile, 1);
-  plan.blocks = EvenParts::at_most(plan.tiles(), most, 1);
-  plan.blocks.parts = round_up(plan.blocks.parts, plan.workers);
+  cut_blocks(plan, plan.row_groups() * row_stride * kFloat, plan.u_elements() * kFloat, 1, threads);
   place_points(plan);
+  return plan;
+}
+
+WinogradPlan winograd_tile_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes,
+                                int64_t unit, int64_t row_bytes, int threads) {
+  WinogradPlan plan =
+      without_blocks(conv, outputs, lanes, unit, std::max<int64_t>(conv.channels, 1), 0);
+  const int64_t u_bytes = plan.tile_points() * plan.panels * unit * row_bytes;
+  // Half of what V has room for: threads share fewer tiles more evenly.
+  cut_blocks(plan, plan.tile_points() * row_bytes, u_bytes, unit / 2, threads);
+  plan.block_tiles = round_up(plan.blocks.largest(), unit);
   return plan;
 }
 

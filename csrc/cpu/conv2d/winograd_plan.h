@@ -49,10 +49,8 @@ struct TileAxis {
 // follows from their number: blocks of tiles that pass the three stages together, and the arrays
 // between the stages.
 //
-//   V [group][tile][kRow]: transformed input. A row holds the channels of several points where they
-//     are few, and a point has several rows where they are many, so that a row is what the
-//     micro-kernel takes as one row of A.
-//   U [point][channel block][panel][channel][kPanel]: transformed weight, as packed panels of B.
+//   V: transformed input, U: transformed weight, as the products want them (winograd_floats.h,
+//     amx/winograd_terms.h).
 //   M [point][tile][filter]: their products.
 struct WinogradPlan {
   int64_t outputs, points;  // of one tile, in one dimension
@@ -94,6 +92,12 @@ struct WinogradPlan {
 // `lanes` and `panel` are the GEMM's (GemmShape), as are `depth` and `row_stride`.
 WinogradPlan winograd_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
                            int64_t depth, int64_t row_stride, int threads);
+
+// The same where V and U are tiles of `unit` Winograd tiles or filters and of `row_bytes` for the
+// channels of one of them. Such V and U keep their own places: what the plan says of those is for
+// floats.
+WinogradPlan winograd_tile_plan(const WinogradConv& conv, int64_t outputs, int64_t lanes,
+                                int64_t unit, int64_t row_bytes, int threads);
 
 // The tiles of one running sum of the gradient of the weight, for any number of threads and however
 // the weight is cut.

@@ -25,8 +25,11 @@ class WinogradTiles {
   WinogradTiles(const WinogradConv& conv, const WinogradPlan& plan, float* scratch)
       : conv_(conv), plan_(plan), scratch_(scratch) {}
 
-  // V of channels [channel, channel + kLanes) for the tiles of a run.
-  void transform_input(const float* x, int64_t channel, const TileRun& run, float* v) const {
+  // Channels [channel, channel + kLanes) of the tiles of a run, transformed:
+  // keep(tile of the block, point, value) takes each.
+  template <class Keep>
+  void transform_input(const float* x, int64_t channel, const TileRun& run,
+                       const Keep& keep) const {
     const TilePixels pixels{x + channel * conv_.x.c,
                             conv_.x,
                             conv_.channels - channel,
@@ -35,29 +38,14 @@ class WinogradTiles {
                             conv_.pad_h,
                             conv_.pad_w};
     const typename Pixels::template Tiles<kPoints> tiles(pixels, run, conv_.dilation, scratch_);
-    v += plan_.v_channel(channel) + run.first * plan_.row_stride;
-    for (int64_t t = 0; t < run.size(); ++t, v += plan_.row_stride) {
+    for (int64_t t = 0; t < run.size(); ++t) {
       const TileView from = tiles.tile(t);
-      Type half[kPoints * kPoints], whole[kPoints * kPoints];
-#pragma GCC unroll 8
-      for (int j = 0; j < kPoints; ++j) {
-        Type column[kPoints], transformed[kPoints];
-#pragma GCC unroll 8
-        for (int i = 0; i < kPoints; ++i) {
-          column[i] = Vector::load_unaligned(from.at + i * from.row + j * from.column);
-        }
-        Transform::input(column, transformed, 1);
-#pragma GCC unroll 8
-        for (int i = 0; i < kPoints; ++i) half[i * kPoints + j] = transformed[i];
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < kPoints; ++i) {
-        Transform::input(half + i * kPoints, whole + i * kPoints, 1);
-#pragma GCC unroll 8
-        for (int j = 0; j < kPoints; ++j) {
-          Vector::store(v + plan_.v_point[i * kPoints + j], whole[i * kPoints + j]);
-        }
-      }
+      transform_square<Target, kPoints, kPoints>(
+          [](const Type* d, Type* v) { Transform::input(d, v); },
+          [&](int i, int j) {
+            return Vector::load_unaligned(from.at + i * from.row + j * from.column);
+          },
+          [&](int i, int j, Type value) { keep(run.first + t, i * kPoints + j, value); });
     }
   }
 
@@ -75,7 +63,6 @@ class WinogradTiles {
     const Type start = bias == nullptr ? Vector::zero() : Vector::load_lanes(bias + filter, lanes);
     const int64_t stride = plan_.m_stride, point = plan_.block_tiles * stride;
     Type not_finite = Vector::zero();
-    const Type zero = Vector::zero();
     for (int64_t t = 0; t < run.size(); ++t) {
       const float* const from = m + (run.first + t) * stride + filter;
       const int64_t column = Pixels::tile_column(run, conv_.dilation.w, t);
@@ -88,39 +75,18 @@ class WinogradTiles {
       } else {
         to.at += Pixels::scratch_column(run, t) * kLanes;
       }
-      Type half[kOutputs * kPoints];
-#pragma GCC unroll 8
-      for (int j = 0; j < kPoints; ++j) {
-        Type products[kPoints], transformed[kOutputs];
-#pragma GCC unroll 8
-        for (int i = 0; i < kPoints; ++i) {
-          products[i] = Vector::load_unaligned(from + (i * kPoints + j) * point);
-        }
-        Transform::output(products, transformed, 1, 1);
-#pragma GCC unroll 8
-        for (int i = 0; i < kOutputs; ++i) half[i * kPoints + j] = transformed[i];
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < kOutputs; ++i) {
-        Type row[kOutputs];
-        Transform::output(half + i * kPoints, row, 1, 1);
-#pragma GCC unroll 8
-        for (int j = 0; j < kOutputs; ++j) {
-          const Type sum = Vector::add(row[j], start);
-          // 0 * x is 0, or NaN where x is not finite.
-          not_finite = Vector::multiply_add(sum, zero, not_finite);
-          Vector::store_unaligned(to.at + i * to.row + j * to.column, sum);
-        }
-      }
+      transform_square<Target, kPoints, kOutputs>(
+          [](const Type* products, Type* outputs) { Transform::output(products, outputs); },
+          [&](int i, int j) { return Vector::load_unaligned(from + (i * kPoints + j) * point); },
+          [&](int i, int j, Type value) {
+            const Type sum = Vector::add(value, start);
+            Lanes<Target>::note_infinite(sum, not_finite);
+            Vector::store_unaligned(to.at + i * to.row + j * to.column, sum);
+          });
       if (channels_inner && !in_place) write_tile(image, run.row, column, lanes);
     }
     if (!channels_inner) write_run(image, run, lanes, in_run.row);
-    alignas(64) float seen[kLanes];
-    Vector::store(seen, not_finite);
-    for (int l = 0; l < kLanes; ++l) {
-      if ((lanes >> l & 1u) != 0 && seen[l] != 0) return false;
-    }
-    return true;
+    return Lanes<Target>::all_finite(not_finite, lanes);
   }
 
  private:

@@ -29,7 +29,45 @@ struct Lanes {
   static Type multiply(double factor, Type x) {
     return Vector::multiply_add(constant(factor), x, Vector::zero());
   }
+
+  // Adds to seen what is 0, or NaN where x is not finite.
+  static void note_infinite(Type x, Type& seen) {
+    seen = Vector::multiply_add(x, Vector::zero(), seen);
+  }
+  // Of lanes noted so, whether those of the mask are all zero.
+  static bool all_finite(Type seen, uint32_t lanes) {
+    alignas(64) float each[Vector::kLanes];
+    Vector::store(each, seen);
+    for (int l = 0; l < Vector::kLanes; ++l) {
+      if ((lanes >> l & 1u) != 0 && each[l] != 0) return false;
+    }
+    return true;
+  }
 };
+
+// A one-dimensional transform of kFrom values to kTo, down the columns of a square and then along
+// its rows: from load(row, column) to store(row, column, value).
+template <class Target, int kFrom, int kTo, class Transform, class Load, class Store>
+void transform_square(const Transform& transform, const Load& load, const Store& store) {
+  using Type = typename Lanes<Target>::Type;
+  Type half[kTo * kFrom];
+#pragma GCC unroll 8
+  for (int j = 0; j < kFrom; ++j) {
+    Type column[kFrom], transformed[kTo];
+#pragma GCC unroll 8
+    for (int i = 0; i < kFrom; ++i) column[i] = load(i, j);
+    transform(column, transformed);
+#pragma GCC unroll 8
+    for (int i = 0; i < kTo; ++i) half[i * kFrom + j] = transformed[i];
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kTo; ++i) {
+    Type row[kTo];
+    transform(half + i * kFrom, row);
+#pragma GCC unroll 8
+    for (int j = 0; j < kTo; ++j) store(i, j, row[j]);
+  }
+}
 
 // Points 0, 1, -1 and infinity.
 template <class Target>
@@ -39,44 +77,43 @@ struct WinogradF2 {
   static constexpr int kOutputs = 2;
   static constexpr int kPoints = 4;
 
-  // to and from are arrays with a distance of `stride` between neighbours.
-  static void input(const Type* from, Type* to, int stride) {
-    const Type d0 = from[0], d1 = from[stride], d2 = from[2 * stride], d3 = from[3 * stride];
+  static void input(const Type* from, Type* to) {
+    const Type d0 = from[0], d1 = from[1], d2 = from[2], d3 = from[3];
     to[0] = L::subtract(d0, d2);
-    to[stride] = L::add(d2, d1);
-    to[2 * stride] = L::subtract(d2, d1);
-    to[3 * stride] = L::subtract(d3, d1);
+    to[1] = L::add(d2, d1);
+    to[2] = L::subtract(d2, d1);
+    to[3] = L::subtract(d3, d1);
   }
 
-  static void weight(const Type* from, Type* to, int from_stride, int to_stride) {
-    const Type g0 = from[0], g1 = from[from_stride], g2 = from[2 * from_stride];
+  static void weight(const Type* from, Type* to) {
+    const Type g0 = from[0], g1 = from[1], g2 = from[2];
     const Type outer = L::multiply(0.5, L::add(g0, g2));
     to[0] = g0;
-    to[to_stride] = L::multiply_add(0.5, g1, outer);
-    to[2 * to_stride] = L::multiply_add(-0.5, g1, outer);
-    to[3 * to_stride] = g2;
+    to[1] = L::multiply_add(0.5, g1, outer);
+    to[2] = L::multiply_add(-0.5, g1, outer);
+    to[3] = g2;
   }
 
-  static void output(const Type* from, Type* to, int from_stride, int to_stride) {
-    const Type m1 = from[from_stride], m2 = from[2 * from_stride];
+  static void output(const Type* from, Type* to) {
+    const Type m1 = from[1], m2 = from[2];
     to[0] = L::add(from[0], L::add(m1, m2));
-    to[to_stride] = L::add(L::subtract(m1, m2), from[3 * from_stride]);
+    to[1] = L::add(L::subtract(m1, m2), from[3]);
   }
 
-  static void grad_output(const Type* from, Type* to, int from_stride, int to_stride) {
-    const Type d0 = from[0], d1 = from[from_stride];
+  static void grad_output(const Type* from, Type* to) {
+    const Type d0 = from[0], d1 = from[1];
     to[0] = d0;
-    to[to_stride] = L::add(d0, d1);
-    to[2 * to_stride] = L::subtract(d0, d1);
-    to[3 * to_stride] = d1;
+    to[1] = L::add(d0, d1);
+    to[2] = L::subtract(d0, d1);
+    to[3] = d1;
   }
 
-  static void grad_weight(const Type* from, Type* to, int from_stride, int to_stride) {
-    const Type u1 = from[from_stride], u2 = from[2 * from_stride];
+  static void grad_weight(const Type* from, Type* to) {
+    const Type u1 = from[1], u2 = from[2];
     const Type even = L::add(u1, u2);
     to[0] = L::multiply_add(0.5, even, from[0]);
-    to[to_stride] = L::multiply(0.5, L::subtract(u1, u2));
-    to[2 * to_stride] = L::multiply_add(0.5, even, from[3 * from_stride]);
+    to[1] = L::multiply(0.5, L::subtract(u1, u2));
+    to[2] = L::multiply_add(0.5, even, from[3]);
   }
 };
 
@@ -93,70 +130,68 @@ struct WinogradF4 {
   static constexpr double kA = 0.625, kB = 1.5;
   static constexpr double kA2 = kA * kA, kB2 = kB * kB;
 
-  static void input(const Type* from, Type* to, int stride) {
+  static void input(const Type* from, Type* to) {
     constexpr double a = kA, b = kB, a2 = kA2, b2 = kB2, product = kA2 * kB2, sum = kA2 + kB2;
-    const Type d0 = from[0], d1 = from[stride], d2 = from[2 * stride], d3 = from[3 * stride];
-    const Type d4 = from[4 * stride], d5 = from[5 * stride];
+    const Type d0 = from[0], d1 = from[1], d2 = from[2], d3 = from[3];
+    const Type d4 = from[4], d5 = from[5];
     const Type even_a = L::multiply_add(-b2, d2, d4), odd_a = L::multiply_add(-b2, d1, d3);
     const Type even_b = L::multiply_add(-a2, d2, d4), odd_b = L::multiply_add(-a2, d1, d3);
     to[0] = L::multiply_add(product, d0, L::multiply_add(-sum, d2, d4));
-    to[stride] = L::multiply_add(a, odd_a, even_a);
-    to[2 * stride] = L::multiply_add(-a, odd_a, even_a);
-    to[3 * stride] = L::multiply_add(b, odd_b, even_b);
-    to[4 * stride] = L::multiply_add(-b, odd_b, even_b);
-    to[5 * stride] = L::multiply_add(product, d1, L::multiply_add(-sum, d3, d5));
+    to[1] = L::multiply_add(a, odd_a, even_a);
+    to[2] = L::multiply_add(-a, odd_a, even_a);
+    to[3] = L::multiply_add(b, odd_b, even_b);
+    to[4] = L::multiply_add(-b, odd_b, even_b);
+    to[5] = L::multiply_add(product, d1, L::multiply_add(-sum, d3, d5));
   }
 
-  static void weight(const Type* from, Type* to, int from_stride, int to_stride) {
-    const Type g0 = from[0], g1 = from[from_stride], g2 = from[2 * from_stride];
+  static void weight(const Type* from, Type* to) {
+    const Type g0 = from[0], g1 = from[1], g2 = from[2];
     const Type even_a = L::multiply_add(kA2 * kAtA, g2, L::multiply(kAtA, g0));
     const Type even_b = L::multiply_add(kB2 * kAtB, g2, L::multiply(kAtB, g0));
     to[0] = L::multiply(kAtZero, g0);
-    to[to_stride] = L::multiply_add(kA * kAtA, g1, even_a);
-    to[2 * to_stride] = L::multiply_add(-kA * kAtA, g1, even_a);
-    to[3 * to_stride] = L::multiply_add(kB * kAtB, g1, even_b);
-    to[4 * to_stride] = L::multiply_add(-kB * kAtB, g1, even_b);
-    to[5 * to_stride] = g2;
+    to[1] = L::multiply_add(kA * kAtA, g1, even_a);
+    to[2] = L::multiply_add(-kA * kAtA, g1, even_a);
+    to[3] = L::multiply_add(kB * kAtB, g1, even_b);
+    to[4] = L::multiply_add(-kB * kAtB, g1, even_b);
+    to[5] = g2;
   }
 
-  static void output(const Type* from, Type* to, int from_stride, int to_stride) {
+  static void output(const Type* from, Type* to) {
     constexpr double a = kA, b = kB, a2 = kA2, b2 = kB2, a3 = kA * kA2, b3 = kB * kB2;
-    const Type m1 = from[from_stride], m2 = from[2 * from_stride];
-    const Type m3 = from[3 * from_stride], m4 = from[4 * from_stride];
+    const Type m1 = from[1], m2 = from[2];
+    const Type m3 = from[3], m4 = from[4];
     const Type even_a = L::add(m1, m2), odd_a = L::subtract(m1, m2);
     const Type even_b = L::add(m3, m4), odd_b = L::subtract(m3, m4);
     to[0] = L::add(from[0], L::add(even_a, even_b));
-    to[to_stride] = L::multiply_add(a, odd_a, L::multiply(b, odd_b));
-    to[2 * to_stride] = L::multiply_add(a2, even_a, L::multiply(b2, even_b));
-    to[3 * to_stride] =
-        L::multiply_add(a3, odd_a, L::multiply_add(b3, odd_b, from[5 * from_stride]));
+    to[1] = L::multiply_add(a, odd_a, L::multiply(b, odd_b));
+    to[2] = L::multiply_add(a2, even_a, L::multiply(b2, even_b));
+    to[3] = L::multiply_add(a3, odd_a, L::multiply_add(b3, odd_b, from[5]));
   }
 
-  static void grad_output(const Type* from, Type* to, int from_stride, int to_stride) {
+  static void grad_output(const Type* from, Type* to) {
     constexpr double a = kA, b = kB, a2 = kA2, b2 = kB2, a3 = kA * kA2, b3 = kB * kB2;
-    const Type d0 = from[0], d1 = from[from_stride];
-    const Type d2 = from[2 * from_stride], d3 = from[3 * from_stride];
+    const Type d0 = from[0], d1 = from[1];
+    const Type d2 = from[2], d3 = from[3];
     const Type even_a = L::multiply_add(a2, d2, d0), even_b = L::multiply_add(b2, d2, d0);
     const Type odd_a = L::multiply_add(a3, d3, L::multiply(a, d1));
     const Type odd_b = L::multiply_add(b3, d3, L::multiply(b, d1));
     to[0] = d0;
-    to[to_stride] = L::add(even_a, odd_a);
-    to[2 * to_stride] = L::subtract(even_a, odd_a);
-    to[3 * to_stride] = L::add(even_b, odd_b);
-    to[4 * to_stride] = L::subtract(even_b, odd_b);
-    to[5 * to_stride] = d3;
+    to[1] = L::add(even_a, odd_a);
+    to[2] = L::subtract(even_a, odd_a);
+    to[3] = L::add(even_b, odd_b);
+    to[4] = L::subtract(even_b, odd_b);
+    to[5] = d3;
   }
 
-  static void grad_weight(const Type* from, Type* to, int from_stride, int to_stride) {
-    const Type u1 = from[from_stride], u2 = from[2 * from_stride];
-    const Type u3 = from[3 * from_stride], u4 = from[4 * from_stride];
+  static void grad_weight(const Type* from, Type* to) {
+    const Type u1 = from[1], u2 = from[2];
+    const Type u3 = from[3], u4 = from[4];
     const Type even_a = L::add(u1, u2), odd_a = L::subtract(u1, u2);
     const Type even_b = L::add(u3, u4), odd_b = L::subtract(u3, u4);
     to[0] =
         L::multiply_add(kAtA, even_a, L::multiply_add(kAtB, even_b, L::multiply(kAtZero, from[0])));
-    to[to_stride] = L::multiply_add(kA * kAtA, odd_a, L::multiply(kB * kAtB, odd_b));
-    to[2 * to_stride] = L::multiply_add(kA2 * kAtA, even_a,
-                                        L::multiply_add(kB2 * kAtB, even_b, from[5 * from_stride]));
+    to[1] = L::multiply_add(kA * kAtA, odd_a, L::multiply(kB * kAtB, odd_b));
+    to[2] = L::multiply_add(kA2 * kAtA, even_a, L::multiply_add(kB2 * kAtB, even_b, from[5]));
   }
 
  private:

@@ -1,5 +1,5 @@
-// Winograd's transform of the weight: U[e] = G g G^T for every filter and channel, written as the
-// packed panels of B that the micro-kernel reads. To be included under an instruction set's pragma.
+// Winograd's transform of the weight: U[e] = G g G^T for every filter and channel. To be included
+// under an instruction set's pragma.
 #pragma once
 
 #include "cpu/conv2d/winograd_plan.h"
@@ -20,11 +20,15 @@ class WinogradWeight {
 
   WinogradWeight(const WinogradConv& conv, const WinogradPlan& plan) : conv_(conv), plan_(plan) {}
 
-  void transform(const float* weight, float* u, const Parallel& parallel) const {
+  // arrays.keep_weight(u, filter, channel, whole) takes all points of kTogether channels of
+  // kLanes filters, zeros where there are none.
+  template <class Arrays>
+  void transform(const float* weight, const Arrays& arrays, std::byte* u,
+                 const Parallel& parallel) const {
     const int64_t filter_blocks = plan_.panels * (plan_.panel / kLanes);
     const int64_t channel_blocks = ceil_div(plan_.channels, kChannels);
     parallel.for_each(filter_blocks * channel_blocks, [&](int64_t task) {
-      transform_block(weight + conv_.weight_offset, u, task % filter_blocks * kLanes,
+      transform_block(weight + conv_.weight_offset, arrays, u, task % filter_blocks * kLanes,
                       task / filter_blocks * kChannels);
     });
   }
@@ -33,7 +37,10 @@ class WinogradWeight {
   // Channels of one task: their taps fill 18 KB of L1 with AVX-512.
   static constexpr int64_t kChannels = 32;
 
-  void transform_block(const float* weight, float* u, int64_t filter, int64_t channel) const {
+  template <class Arrays>
+  void transform_block(const float* weight, const Arrays& arrays, std::byte* u, int64_t filter,
+                       int64_t channel) const {
+    constexpr int kTogether = Arrays::kChannelsTogether;
     alignas(64) float taps[kChannels * kTaps * kLanes];
     const int64_t channels_left = plan_.channels - channel;
     const int64_t channels = channels_left < kChannels ? channels_left : kChannels;
@@ -41,8 +48,19 @@ class WinogradWeight {
     const int64_t filters = filters_left < kLanes ? filters_left : int64_t{kLanes};
     gather_taps(weight + filter * conv_.weight.n + channel * conv_.weight.c,
                 filters > 0 ? filters : 0, channels, taps);
-    for (int64_t c = 0; c < channels; ++c) {
-      transform_filter(taps + c * kTaps * kLanes, u, filter, channel + c);
+    const int64_t whole = round_up(channels, Arrays::kChannelUnit);
+    for (int64_t i = channels * kTaps * kLanes; i < whole * kTaps * kLanes; ++i) taps[i] = 0;
+    for (int64_t c = 0; c < whole; c += kTogether) {
+      Type points[kTogether][kPoints * kPoints];
+#pragma GCC unroll 2
+      for (int i = 0; i < kTogether; ++i) {
+        const float* const g = taps + (c + i) * kTaps * kLanes;
+        transform_square<Target, 3, kPoints>(
+            [](const Type* from, Type* to) { Transform::weight(from, to); },
+            [&](int row, int column) { return Vector::load(g + (3 * row + column) * kLanes); },
+            [&](int row, int column, Type value) { points[i][row * kPoints + column] = value; });
+      }
+      arrays.keep_weight(u, filter, channel + c, points);
     }
   }
 
@@ -115,20 +133,6 @@ class WinogradWeight {
 
   void gather_lane(const float* from, int64_t filters, float* to) const {
     for (int64_t l = 0; l < kLanes; ++l) to[l] = l < filters ? from[l * conv_.weight.n] : 0.0F;
-  }
-
-  void transform_filter(const float* taps, float* u, int64_t filter, int64_t channel) const {
-    Type g[kTaps], half[kPoints * 3], whole[kPoints * kPoints];
-    for (int t = 0; t < kTaps; ++t) g[t] = Vector::load(taps + t * kLanes);
-    for (int s = 0; s < 3; ++s) Transform::weight(g + s, half + s, 3, 3);
-    for (int i = 0; i < kPoints; ++i) Transform::weight(half + 3 * i, whole + kPoints * i, 1, 1);
-    const int64_t depth = plan_.depth, block = channel / depth * depth;
-    const int64_t left = plan_.channels - block, block_channels = left < depth ? left : depth;
-    const int64_t in_block =
-        (filter / plan_.panel * block_channels + channel % depth) * plan_.panel +
-        filter % plan_.panel;
-    float* const to = u + plan_.u_block(channel) + in_block;
-    for (int e = 0; e < kPoints * kPoints; ++e) Vector::store(to + plan_.u_point[e], whole[e]);
   }
 
   const WinogradConv& conv_;

@@ -25,6 +25,7 @@ template <class Target, template <class> class Method>
 class WinogradWgrad {
  public:
   using Shape = GemmShape<Target::kIsa, float>;
+  using Vector = typename Target::template Vector<float>;
   using Tiles = WinogradTiles<Target, Method>;
   using WgradTiles = WinogradWgradTiles<Target, Method>;
   using Pixels = typename Tiles::Pixels;
@@ -107,7 +108,10 @@ class WinogradWgrad {
       for_each_tile_run(
           plan, plan.blocks.begin(chunk), size, Pixels::kRunColumns, [&](const TileRun& run) {
             for (int64_t c = 0; c < conv.channels; c += Shape::kLanes) {
-              tiles.transform_input(x, c, run, arrays.v);
+              float* const v = arrays.v + plan.v_channel(c);
+              tiles.transform_input(x, c, run, [&](int64_t tile, int e, auto value) {
+                Vector::store(v + tile * plan.row_stride + plan.v_point[e], value);
+              });
             }
             for (int64_t f = 0; f < conv.filters; f += Shape::kLanes) {
               wgrad_tiles.transform_grad_output(grad, f, run, arrays.m, arrays.scratch);
@@ -165,7 +169,7 @@ struct WinogradWgradAlgorithm {
   using Kernel = WinogradWgrad<Target, Method>;
 
   static const char* reject(const Conv2dProblem& p) {
-    if (p.N == 0 || p.C == 0 || p.K == 0) return "is for tensors that are not empty";
+    if (p.N == 0) return "is for tensors that are not empty";
     // F(2x2) too: up to 2.8 times torch's error where few elements of both operands are not zero.
     if (p.precision == Precision::ieee) return "can be less accurate than 'ieee' asks for";
     return winograd_reject(p);

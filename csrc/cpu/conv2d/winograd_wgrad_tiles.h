@@ -41,27 +41,12 @@ class WinogradWgradTiles {
     float* to = m + run.first * plan_.m_stride + filter;
     for (int64_t t = 0; t < run.size(); ++t, to += plan_.m_stride) {
       const TileView from = tiles.tile(t);
-      Type half[kPoints * kOutputs];
-#pragma GCC unroll 8
-      for (int j = 0; j < kOutputs; ++j) {
-        Type column[kOutputs], transformed[kPoints];
-#pragma GCC unroll 8
-        for (int i = 0; i < kOutputs; ++i) {
-          column[i] = Vector::load_unaligned(from.at + i * from.row + j * from.column);
-        }
-        Transform::grad_output(column, transformed, 1, 1);
-#pragma GCC unroll 8
-        for (int i = 0; i < kPoints; ++i) half[i * kOutputs + j] = transformed[i];
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < kPoints; ++i) {
-        Type row[kPoints];
-        Transform::grad_output(half + i * kOutputs, row, 1, 1);
-#pragma GCC unroll 8
-        for (int j = 0; j < kPoints; ++j) {
-          Vector::store(to + (i * kPoints + j) * point, row[j]);
-        }
-      }
+      transform_square<Target, kOutputs, kPoints>(
+          [](const Type* d, Type* m) { Transform::grad_output(d, m); },
+          [&](int i, int j) {
+            return Vector::load_unaligned(from.at + i * from.row + j * from.column);
+          },
+          [&](int i, int j, Type value) { Vector::store(to + (i * kPoints + j) * point, value); });
     }
   }
 
@@ -73,27 +58,12 @@ class WinogradWgradTiles {
     const int64_t tap_stride = plan_.lane_channels;
     for (int64_t c = 0; c < conv_.channels; c += kLanes) {
       const float* const sums = u + c / plan_.panel * plan_.panel * plan_.filters + c % plan_.panel;
-      Type half[3 * kPoints];
-#pragma GCC unroll 8
-      for (int j = 0; j < kPoints; ++j) {
-        Type column[kPoints], transformed[3];
-#pragma GCC unroll 8
-        for (int i = 0; i < kPoints; ++i) {
-          column[i] = Vector::load(sums + (i * kPoints + j) * point);
-        }
-        Transform::grad_weight(column, transformed, 1, 1);
-#pragma GCC unroll 8
-        for (int i = 0; i < 3; ++i) half[i * kPoints + j] = transformed[i];
-      }
-#pragma GCC unroll 8
-      for (int i = 0; i < 3; ++i) {
-        Type row[3];
-        Transform::grad_weight(half + i * kPoints, row, 1, 1);
-#pragma GCC unroll 8
-        for (int j = 0; j < 3; ++j) {
-          Vector::store(taps + (3 * i + j) * tap_stride + c, row[j]);
-        }
-      }
+      transform_square<Target, kPoints, 3>(
+          [](const Type* products, Type* g) { Transform::grad_weight(products, g); },
+          [&](int i, int j) { return Vector::load(sums + (i * kPoints + j) * point); },
+          [&](int i, int j, Type value) {
+            Vector::store(taps + (3 * i + j) * tap_stride + c, value);
+          });
     }
     if (accumulate) add_weight(weight, taps, tap_stride);
     store_filter<Target>(taps, tap_stride, 3, 3, conv_.channels, weight, conv_.weight);
@@ -102,17 +72,11 @@ class WinogradWgradTiles {
 
  private:
   static bool all_finite(const float* from, int64_t count) {
-    const Type zero = Vector::zero();
-    Type not_finite = zero;
+    Type not_finite = Vector::zero();
     for (int64_t i = 0; i < count; i += kLanes) {
-      // 0 * x is 0, or NaN where x is not finite.
-      not_finite = Vector::multiply_add(Vector::load(from + i), zero, not_finite);
+      Lanes<Target>::note_infinite(Vector::load(from + i), not_finite);
     }
-    alignas(64) float seen[kLanes];
-    Vector::store(seen, not_finite);
-    float any = 0;
-    for (float lane : seen) any += lane;
-    return any == 0;
+    return Lanes<Target>::all_finite(not_finite, first_lanes(kLanes));
   }
 
   void add_weight(const float* weight, float* taps, int64_t tap_stride) const {

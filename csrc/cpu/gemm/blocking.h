@@ -141,6 +141,13 @@ struct BlockOfC {
   }
 };
 
+// The block of C in the tensor, whose rows are contiguous, where it has such.
+template <class T>
+struct OutputRows {
+  T* at = nullptr;
+  int64_t stride = 0;
+};
+
 // Rows of A as they lie in memory, packed or in the tensor itself: element (i, k) is
 //   at[i * row_stride + offsets[k / segment] + k % segment],
 // the reduction cut into segments of neighbours, such as the channels of one tap.

@@ -247,6 +247,7 @@ class GemmStep {
 // C = start + A[rows, depth] * B[depth, columns]. The reduction goes in even blocks of at most
 // kDepth, cut by its length alone: every thread count adds in the same order.
 template <class Target, class Accumulator>
+  requires(Target::kIsa != Isa::amx)
 void gemm_block(const Operand<Target, Accumulator>& a, const Operand<Target, Accumulator>& b,
                 Range rows, Range columns, Range depth, const StartOfC<Accumulator>& start,
                 const BlockOfC<Accumulator>& c, const PackScratch<Target, Accumulator>& scratch) {

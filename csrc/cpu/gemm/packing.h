@@ -2,9 +2,29 @@
 // layouts that the micro-kernel reads.
 #pragma once
 
+#include <type_traits>
+
+#include "cpu/dtype.h"
 #include "cpu/gemm/blocking.h"
 
 namespace fastconv::cpu {
+
+// What elements of type T are packed as.
+template <class Target, class T>
+struct PackedType {
+  using Type = typename Storage<T>::Accumulator;
+};
+template <class Target, class T>
+using PackedAs = typename PackedType<Target, T>::Type;
+
+template <class Packed, class T>
+Packed as_packed(T x) {
+  if constexpr (std::is_same_v<Packed, T>) {
+    return x;
+  } else {
+    return Storage<T>::load(x);
+  }
+}
 
 // Where packed elements go: element (o, i) of the outer and the inner direction to
 //   o * outer_stride + i / kTileColumns * panel_stride + i % kTileColumns.
@@ -87,6 +107,8 @@ class PackSource {
 // other direction is the reduction.
 template <class Target, class Accumulator>
 struct Operand {
+  using Packed = Accumulator;
+
   PackSource<Target, Accumulator>* source;
   bool inner_is_reduction;
   // For B: all of it in panels already, each of kTileColumns columns and the whole reduction.
