@@ -10,7 +10,7 @@ from drawing import ACCENT, GREY, INK
 
 # Sphinx runs figures in their own folder, with no __file__.
 RESULTS = Path.cwd().parents[1] / "bench" / "results"
-FROZEN = max(RESULTS.glob("*-forward-frozen.json"))
+FROZEN = max(RESULTS.glob("*-avx512-*-forward-frozen.json"))
 RUNS = sorted(RESULTS.glob(FROZEN.name.replace("forward-frozen", "*")))
 MEASURED = json.loads(FROZEN.read_text())
 SHAPE = re.compile(
