@@ -28,7 +28,7 @@ class WinogradTerms {
   static constexpr int64_t kChannelUnit = kAmxStep;
 
   static_assert(kTerms == 2 || kTerms == 3);
-  static constexpr double kErrorF4 = kTerms == 3 ? 2e-6 : 5e-5;
+  static constexpr double kErrorF4 = kTerms == 3 ? 2e-6 : 8e-5;
   static constexpr double kErrorF2 = kTerms == 3 ? 5e-7 : 2e-5;
   static constexpr const char* kNoteF4 =
       kTerms == 3
