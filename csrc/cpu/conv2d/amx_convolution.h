@@ -208,42 +208,14 @@ class AmxConvolution {
     });
   }
 
-  // packings: how often the two operands are packed.
-  static double seconds(int64_t groups, int64_t rows, int64_t columns, int64_t depth,
-                        double packings_of_rows, double packings_of_columns, int threads) {
-    const auto whole = [](int64_t extent, int64_t unit) {
-      return static_cast<double>(round_up(extent, unit));
-    };
-    const double steps = whole(depth, kAmxStep);
-    const double height = whole(rows, kAmxTileRows), width = whole(columns, kAmxTileRows);
-    const double packed = steps * (height * packings_of_rows + width * packings_of_columns);
-    return static_cast<double>(groups) *
-           (height * width * steps / amx_products_a_second(kTerms) + packed / kAmxSplitsASecond) /
-           (1 + 0.95 * (threads - 1));
-  }
-
-  static double gather_seconds(const Conv2dProblem& p, const Gather& g, bool weight_is_packed,
-                               int threads) {
-    const int64_t pixels = g.x.pixels();
-    const double blocks_of_filters = static_cast<double>(ceil_div(g.filters, kBlockColumns));
-    const double runs = static_cast<double>(pixels * g.x.taps()) * blocks_of_filters;
-    return seconds(p.groups, g.filters, pixels, g.x.depth(), weight_is_packed ? 0 : 1,
-                   blocks_of_filters, threads) +
-           static_cast<double>(p.groups) * runs * kAmxRun / threads;
-  }
   static double fprop_cost(const Conv2dProblem& p, int threads) {
-    return gather_seconds(p, fprop_gather(p), p.weight_is_packed, threads);
+    return amx_fprop_seconds(p, kTerms, threads);
   }
   static double dgrad_cost(const Conv2dProblem& p, int threads) {
-    double sum = 0;
-    for_each_dgrad_class(p, [&](const Gather& g) { sum += gather_seconds(p, g, false, threads); });
-    return sum;
+    return amx_dgrad_seconds(p, kTerms, threads);
   }
   static double wgrad_cost(const Conv2dProblem& p, int threads) {
-    const int64_t filters = p.group_out_channels(), taps = p.group_in_channels() * p.R * p.S;
-    return seconds(p.groups, filters, taps, p.N * p.P * p.Q,
-                   static_cast<double>(ceil_div(taps, kBlockColumns)),
-                   static_cast<double>(ceil_div(filters, kBlockColumns)), threads);
+    return amx_wgrad_seconds(p, kTerms, threads);
   }
 };
 

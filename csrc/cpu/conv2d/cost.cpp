@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "algorithm_list.h"
+#include "cpu/amx/blocking.h"
 #include "cpu/conv2d/direct_wgrad_plan.h"
 #include "cpu/conv2d/grouped_plan.h"
 #include "cpu/conv2d/inside_taps.h"
@@ -52,6 +53,15 @@ constexpr double kOneChannelInPixels = 6e9;
 constexpr double kPermutedProducts = 2.2e9;
 constexpr double kGatheredWeights = 0.8e9;
 
+// Multiply-adds, each as the products of so many bfloat16 terms, and elements that are packed and
+// split, a second of one core with AMX. Between what it does alone on its core (twice as much) and
+// where another hardware thread keeps the core busy, which costs AMX a factor of 3 and the vector
+// units one of 1.5.
+double amx_rate(int terms) { return terms == 1 ? 200e9 : terms == 2 ? 72e9 : 40e9; }
+constexpr double kAmxSplits = 1.4e9;
+// A pixel and tap, whose channels are a run of their own.
+constexpr double kAmxRun = 2e-9;
+
 // Two threads take 1.9 times as much off an even load.
 double speed_up(int threads) { return 1 + 0.95 * (threads - 1); }
 
@@ -93,6 +103,27 @@ struct WinogradSizes {
         channels(as_double(round_up(conv.channels, kLanes))),
         filters(as_double(round_up(conv.filters, kLanes))) {}
 };
+
+// The products of one group, times the groups. packings: how often the operands are packed.
+double amx_gemm_seconds(int64_t groups, int64_t rows, int64_t columns, int64_t depth,
+                        double packings_of_rows, double packings_of_columns, int terms,
+                        int threads) {
+  const double steps = as_double(round_up(depth, kAmxStep));
+  const double height = as_double(round_up(rows, kAmxTileRows));
+  const double width = as_double(round_up(columns, kAmxTileRows));
+  const double packed = steps * (height * packings_of_rows + width * packings_of_columns);
+  return as_double(groups) * (height * width * steps / amx_rate(terms) + packed / kAmxSplits) /
+         speed_up(threads);
+}
+
+double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int threads) {
+  const int64_t pixels = g.x.pixels();
+  const double blocks_of_filters = as_double(ceil_div(g.filters, kBlockColumns));
+  const double runs = as_double(pixels * g.x.taps()) * blocks_of_filters;
+  return amx_gemm_seconds(g.groups, g.filters, pixels, g.x.depth(), weight_is_packed ? 0 : 1,
+                          blocks_of_filters, terms, threads) +
+         as_double(g.groups) * runs * kAmxRun / threads;
+}
 
 double share_of_products(const Gather& gather, Isa isa) {
   return InsideTaps(gather, blocking_for(isa).tile_rows).share();
@@ -188,6 +219,24 @@ double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
                              as_double(p.group_out_channels()) * taps,
                              share_of_products(dgrad_gather(p, 0, 0), isa), p.group_in_channels(),
                              p.groups, p.input.c == 1, true, isa, threads);
+}
+
+double amx_fprop_seconds(const Conv2dProblem& p, int terms, int threads) {
+  return amx_gather_seconds(fprop_gather(p), p.weight_is_packed, terms, threads);
+}
+
+double amx_dgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
+  double sum = 0;
+  for_each_dgrad_class(
+      p, [&](const Gather& g) { sum += amx_gather_seconds(g, false, terms, threads); });
+  return sum;
+}
+
+double amx_wgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
+  const int64_t filters = p.group_out_channels(), taps = p.group_in_channels() * p.R * p.S;
+  return amx_gemm_seconds(p.groups, filters, taps, p.N * p.P * p.Q,
+                          as_double(ceil_div(taps, kBlockColumns)),
+                          as_double(ceil_div(filters, kBlockColumns)), terms, threads);
 }
 
 }  // namespace fastconv::cpu

@@ -33,19 +33,13 @@ double depthwise_wgrad_seconds(const Conv2dProblem& problem, int threads);
 // One gather of a grouped convolution, vectors of that many lanes.
 double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads);
 
-// Multiply-adds, each as the products of so many bfloat16 terms, and elements that are packed and
-// split, a second of one core with AMX. Between what it does alone on its core (twice as much) and
-// where another hardware thread keeps the core busy, which costs AMX a factor of 3 and the vector
-// units one of 1.5.
-constexpr double amx_products_a_second(int terms) {
-  return terms == 1 ? 200e9 : terms == 2 ? 72e9 : 40e9;
-}
-constexpr double kAmxSplitsASecond = 1.4e9;
-// A pixel and tap, whose channels are a run of their own.
-constexpr double kAmxRun = 2e-9;
-
 // im2col + GEMM.
 double im2col_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 double im2col_dgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);
+
+// im2col + GEMM on AMX tiles, of so many bfloat16 terms for each number.
+double amx_fprop_seconds(const Conv2dProblem& problem, int terms, int threads);
+double amx_dgrad_seconds(const Conv2dProblem& problem, int terms, int threads);
+double amx_wgrad_seconds(const Conv2dProblem& problem, int terms, int threads);
 
 }  // namespace fastconv::cpu

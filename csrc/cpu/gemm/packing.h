@@ -17,8 +17,9 @@ struct PackedType {
 template <class Target, class T>
 using PackedAs = typename PackedType<Target, T>::Type;
 
+// Static as Storage is, and for the same reason: it names no instruction set's target.
 template <class Packed, class T>
-Packed as_packed(T x) {
+static Packed as_packed(T x) {
   if constexpr (std::is_same_v<Packed, T>) {
     return x;
   } else {
