@@ -52,9 +52,18 @@ WINDOWS: list[tuple[Any, Any, Any, Any]] = [
 ]
 
 
-def integers(*shape: int) -> torch.Tensor:
-    x = torch.randint(-4, 5, shape, dtype=torch.float32)
-    return x.contiguous(memory_format=torch.channels_last)
+CHANNELS_LAST = (torch.channels_last, torch.float32)
+FORMS = [
+    CHANNELS_LAST,
+    (torch.contiguous_format, torch.float32),
+    (torch.channels_last, torch.bfloat16),
+    (torch.contiguous_format, torch.float16),
+]
+
+
+def integers(*shape: int, form: tuple[torch.memory_format, torch.dtype] = CHANNELS_LAST) -> Any:
+    layout, dtype = form
+    return torch.randint(-4, 5, shape).to(dtype).contiguous(memory_format=layout)
 
 
 def size_and_options(window: Any, groups: int) -> tuple[tuple[int, int], dict[str, Any]]:
@@ -73,10 +82,12 @@ def test_forward_is_exact_on_integers(groups: Any, window: Any) -> None:
     group_count, channels, filters = groups
     (kernel_h, kernel_w), options = size_and_options(window, group_count)
     ran = 0
-    for height, width, batch in [(9, 31, 1), (7, 7, 2), (12, 15, 1)]:
-        input = integers(batch, group_count * channels, height, width)
-        weight = integers(group_count * filters, channels, kernel_h, kernel_w)
-        bias = torch.randint(-4, 5, (group_count * filters,)).float()
+    sizes = [(9, 31, 1), (7, 7, 2), (12, 15, 1)]
+    for (height, width, batch), form in itertools.product(sizes, FORMS):
+        layout, dtype = form
+        input = integers(batch, group_count * channels, height, width, form=form)
+        weight = integers(group_count * filters, channels, kernel_h, kernel_w, form=form)
+        bias = torch.randint(-4, 5, (group_count * filters,)).to(dtype)
         expected = in_float64(torch.nn.functional.conv2d, input, weight, bias, **options)
         call = functools.partial(fastconv.conv2d, input, weight, bias, **options)
         for algorithm in ALGORITHMS["fprop"]:
@@ -85,8 +96,8 @@ def test_forward_is_exact_on_integers(groups: Any, window: Any) -> None:
                 assert channels > 32
                 continue
             ran += 1
-            assert torch.equal(output.double(), expected), algorithm.name
-            assert output.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(output, expected.to(dtype)), (algorithm.name, form)
+            assert output.is_contiguous(memory_format=layout)
     assert ran or not ALGORITHMS["fprop"]
 
 
@@ -95,12 +106,12 @@ def test_forward_is_exact_on_integers(groups: Any, window: Any) -> None:
 def test_input_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
     group_count, channels, filters = groups
     (kernel_h, kernel_w), options = size_and_options(window, group_count)
-    for height, width, batch in [(9, 31, 1), (7, 8, 2)]:
-        input = integers(batch, group_count * channels, height, width).requires_grad_()
-        weight = integers(group_count * filters, channels, kernel_h, kernel_w)
+    for (height, width, batch), form in itertools.product([(9, 31, 1), (7, 8, 2)], FORMS):
+        input = integers(batch, group_count * channels, height, width, form=form).requires_grad_()
+        weight = integers(group_count * filters, channels, kernel_h, kernel_w, form=form)
         exact_input = input.detach().double().requires_grad_()
         exact = torch.nn.functional.conv2d(exact_input, weight.double(), **options)
-        grad_output = integers(*exact.shape)
+        grad_output = integers(*exact.shape, form=form)
         (expected,) = torch.autograd.grad(exact, exact_input, grad_output.double())
 
         def gradient(
@@ -117,7 +128,7 @@ def test_input_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
             if result is None:
                 assert filters > 32
                 continue
-            assert torch.equal(result.double(), expected), algorithm.name
+            assert torch.equal(result, expected.to(input.dtype)), (algorithm.name, form)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -125,16 +136,14 @@ def test_input_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
 def test_weight_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
     group_count, channels, filters = groups
     (kernel_h, kernel_w), options = size_and_options(window, group_count)
-    layouts = [torch.channels_last, torch.contiguous_format]
     sizes = [(9, 31, 1), (7, 8, 2), (12, 17, 5), (5, 141, 1)]
-    for (height, width, batch), layout in itertools.product(sizes, layouts):
-        input = integers(batch, group_count * channels, height, width).contiguous(
-            memory_format=layout
-        )
-        weight = integers(group_count * filters, channels, kernel_h, kernel_w).requires_grad_()
+    for (height, width, batch), form in itertools.product(sizes, FORMS):
+        input = integers(batch, group_count * channels, height, width, form=form)
+        weight = integers(group_count * filters, channels, kernel_h, kernel_w, form=form)
+        weight.requires_grad_()
         exact_weight = weight.detach().double().requires_grad_()
         exact = torch.nn.functional.conv2d(input.double(), exact_weight, **options)
-        grad_output = integers(*exact.shape).contiguous(memory_format=layout)
+        grad_output = integers(*exact.shape, form=form)
         (expected,) = torch.autograd.grad(exact, exact_weight, grad_output.double())
 
         def gradient(
@@ -150,7 +159,7 @@ def test_weight_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
             if result is None:
                 assert max(channels, filters) > 16
                 continue
-            assert torch.equal(result.double(), expected), algorithm.name
+            assert torch.equal(result, expected.to(weight.dtype)), (algorithm.name, form)
 
 
 def test_threads_change_no_bit_of_the_weight_gradient() -> None:

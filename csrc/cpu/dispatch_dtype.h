@@ -27,4 +27,12 @@ static decltype(auto) dispatch_dtype(DType dtype, const F& fn) {
   return fn(TypeTag<float>{});
 }
 
+// The same for a dtype that float accumulates: not float64.
+template <class F>
+static decltype(auto) dispatch_float(DType dtype, const F& fn) {
+  if (dtype == DType::bf16) return fn(TypeTag<bfloat16>{});
+  if (dtype == DType::f16) return fn(TypeTag<float16>{});
+  return fn(TypeTag<float>{});
+}
+
 }  // namespace fastconv::cpu

@@ -7,6 +7,7 @@
 #include "cpu/amx/blocking.h"
 #include "cpu/conv2d/direct_wgrad_plan.h"
 #include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/grouped_wgrad_plan.h"
 #include "cpu/conv2d/inside_taps.h"
 
 namespace fastconv::cpu {
@@ -52,6 +53,10 @@ constexpr double kOneChannelInPixels = 6e9;
 // gathered lane by lane.
 constexpr double kPermutedProducts = 2.2e9;
 constexpr double kGatheredWeights = 0.8e9;
+// For the gradient of the weight, whose sums wait for memory more often; bytes a second that become
+// vectors of channels.
+constexpr double kPermutedSums = 1.2e9;
+constexpr double kTurnedChannels = 5e9;
 
 // Multiply-adds, each as the products of so many bfloat16 terms, and elements that are packed and
 // split, a second of one core with AMX. Between what it does alone on its core (twice as much) and
@@ -185,7 +190,13 @@ double direct_wgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   const double products = as_double(p.groups) * direct_wgrad_vectors(p, lanes) * as_double(lanes);
   const double pixels = as_double(p.N) * as_double(p.P) * as_double(p.Q);
   const double copies = pixels * as_double(p.C + p.K) * sizeof(float);
-  return (products / gemm_rate(isa) + copies / kPackedPixels) / speed_up(threads);
+  if (p.groups == 1) {
+    return (products / gemm_rate(isa) + copies / kPackedPixels) / speed_up(threads);
+  }
+  // Small tiles, and in channels_last a line of memory for the few channels of a group.
+  const bool is_strided = p.input.c == 1 && p.group_in_channels() < lanes;
+  const double lines = is_strided ? as_double(lanes) / as_double(p.group_in_channels()) : 1;
+  return (products / (0.5 * gemm_rate(isa)) + copies * lines / kTurnedChannels) / speed_up(threads);
 }
 
 double depthwise_wgrad_seconds(const Conv2dProblem& p, int threads) {
@@ -201,6 +212,16 @@ double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packe
   const double products = vectors * as_double(gather.x.pixels()) / kPermutedProducts;
   const double packing = weight_is_packed ? 0 : vectors * as_double(lanes) / kGatheredWeights;
   return (products + packing) / speed_up(threads);
+}
+
+double grouped_wgrad_seconds(const Conv2dProblem& p, int64_t lanes, int threads) {
+  const GroupedWgradPlan plan = grouped_wgrad_plan(p, lanes);
+  const double pixels = as_double(p.N) * as_double(p.P) * as_double(p.Q);
+  const double products = pixels * as_double(plan.bundles) * as_double(plan.sums / lanes);
+  const double copies =
+      (as_double(p.N) * as_double(p.H * p.W) * as_double(p.C) + pixels * as_double(p.K)) *
+      sizeof(float);
+  return (products / kPermutedSums + copies / kTurnedChannels) / speed_up(threads);
 }
 
 double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {

@@ -33,6 +33,8 @@ double depthwise_wgrad_seconds(const Conv2dProblem& problem, int threads);
 // One gather of a grouped convolution, vectors of that many lanes.
 double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads);
 
+double grouped_wgrad_seconds(const Conv2dProblem& problem, int64_t lanes, int threads);
+
 // im2col + GEMM.
 double im2col_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 double im2col_dgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);

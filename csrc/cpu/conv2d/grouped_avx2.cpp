@@ -15,6 +15,7 @@
 #include "cpu/conv2d/grouped_wgrad_plan.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/conv2d/zero_fill.h"
+#include "cpu/dispatch_dtype.h"
 #include "cpu/gemm/blocking.h"
 #include "cpu/parallel.h"
 #include "cpu/workspace.h"

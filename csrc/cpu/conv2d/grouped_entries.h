@@ -7,6 +7,7 @@
 #include "cpu/conv2d/grouped_pixels.h"
 #include "cpu/conv2d/grouped_wgrad.h"
 #include "cpu/conv2d/zero_fill.h"
+#include "cpu/dispatch_dtype.h"
 
 namespace fastconv::cpu {
 
@@ -20,38 +21,43 @@ struct Grouped {
   static int64_t weight_bytes(const Gather& gather) {
     return round_up(grouped_plan(gather, kLanes, 1).weight_elements() * int64_t{sizeof(float)}, 64);
   }
-  static int64_t slab_bytes(const Gather& gather, int threads) {
-    const GroupedPlan plan = grouped_plan(gather, kLanes, threads);
-    return worker_count(plan.tasks(gather), threads) * grouped_slab_bytes(plan);
+  static int64_t scratch_bytes(const Gather& gather, int threads) {
+    return GroupedPixels<Target>(gather, threads).workspace(threads);
   }
   static int64_t packed_weight_bytes(const Conv2dProblem& p) {
     return weight_bytes(fprop_gather(p));
   }
   static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
                           const Parallel& parallel) {
-    GroupedPixels<Target>(fprop_gather(p), parallel.threads())
-        .pack(static_cast<const float*>(t.weight), reinterpret_cast<float*>(packed), parallel);
+    dispatch_float(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      GroupedPixels<Target>(fprop_gather(p), parallel.threads())
+          .pack(static_cast<const T*>(t.weight), reinterpret_cast<float*>(packed), parallel);
+    });
   }
 
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
-    const int64_t slabs = slab_bytes(fprop_gather(p), threads);
-    return p.weight_is_packed ? slabs : slabs + packed_weight_bytes(p);
+    const int64_t scratch = scratch_bytes(fprop_gather(p), threads);
+    return p.weight_is_packed ? scratch : scratch + packed_weight_bytes(p);
   }
   static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
     const Gather gather = fprop_gather(p);
-    std::byte* const own = workspace + slab_bytes(gather, parallel.threads());
+    std::byte* const own = workspace + scratch_bytes(gather, parallel.threads());
     if (!p.weight_is_packed) pack_weight(p, t, own, parallel);
     const std::byte* const packed = p.weight_is_packed ? t.packed_weight : own;
-    GroupedPixels<Target>(gather, parallel.threads())
-        .run(static_cast<const float*>(t.input), reinterpret_cast<const float*>(packed),
-             static_cast<const float*>(t.bias), static_cast<float*>(t.output), workspace, parallel);
+    dispatch_float(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      GroupedPixels<Target>(gather, parallel.threads())
+          .run(static_cast<const T*>(t.input), reinterpret_cast<const float*>(packed),
+               static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
+    });
   }
 
   static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
     int64_t most = 0;
     for_each_dgrad_class(p, [&](const Gather& gather) {
-      const int64_t bytes = slab_bytes(gather, threads) + weight_bytes(gather);
+      const int64_t bytes = scratch_bytes(gather, threads) + weight_bytes(gather);
       most = bytes > most ? bytes : most;
     });
     return most;
@@ -59,13 +65,17 @@ struct Grouped {
   static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
     if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
-    for_each_dgrad_class(p, [&](const Gather& gather) {
-      float* const packed =
-          reinterpret_cast<float*>(workspace + slab_bytes(gather, parallel.threads()));
-      const GroupedPixels<Target> kernel(gather, parallel.threads());
-      kernel.pack(static_cast<const float*>(t.weight), packed, parallel);
-      kernel.run(static_cast<const float*>(t.output), packed, nullptr, static_cast<float*>(t.input),
-                 workspace, parallel);
+    dispatch_float(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const T* const no_bias = nullptr;
+      for_each_dgrad_class(p, [&](const Gather& gather) {
+        float* const packed =
+            reinterpret_cast<float*>(workspace + scratch_bytes(gather, parallel.threads()));
+        const GroupedPixels<Target> kernel(gather, parallel.threads());
+        kernel.pack(static_cast<const T*>(t.weight), packed, parallel);
+        kernel.run(static_cast<const T*>(t.output), packed, no_bias, static_cast<T*>(t.input),
+                   workspace, parallel);
+      });
     });
   }
 
@@ -74,9 +84,11 @@ struct Grouped {
   }
   static void wgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
-    GroupedWgrad<Target>(p).run(static_cast<const float*>(t.input),
-                                static_cast<const float*>(t.output), static_cast<float*>(t.weight),
-                                workspace, parallel);
+    dispatch_float(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      GroupedWgrad<Target>(p).run(static_cast<const T*>(t.input), static_cast<const T*>(t.output),
+                                  static_cast<T*>(t.weight), workspace, parallel);
+    });
   }
 
   static double fprop_cost(const Conv2dProblem& p, int threads) {
@@ -90,8 +102,12 @@ struct Grouped {
     return seconds;
   }
 
+  static double wgrad_cost(const Conv2dProblem& p, int threads) {
+    return grouped_wgrad_seconds(p, kLanes, threads);
+  }
+
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
-    return {{name, "conv2d", "fprop", Target::kIsa, only(DType::f32), kError, kNote},
+    return {{name, "conv2d", "fprop", Target::kIsa, kDTypes, kError, kNote},
             fprop_reject,
             fprop_workspace,
             fprop,
@@ -100,20 +116,23 @@ struct Grouped {
             pack_weight};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "dgrad", Target::kIsa, only(DType::f32), kError, kNote},
+    return {{name, "conv2d", "dgrad", Target::kIsa, kDTypes, kError, kNote},
             dgrad_reject,
             dgrad_workspace,
             dgrad,
             dgrad_cost};
   }
   static constexpr Conv2dAlgorithm wgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "wgrad", Target::kIsa, only(DType::f32), kError, kWgradNote},
+    return {{name, "conv2d", "wgrad", Target::kIsa, kDTypes, kError, kWgradNote},
             grouped_wgrad_reject,
             wgrad_workspace,
-            wgrad};
+            wgrad,
+            wgrad_cost};
   }
 
  private:
+  static constexpr DTypeSet kDTypes =
+      only(DType::f32) | only(DType::bf16) | only(DType::f16);  // summed in float
   static constexpr double kError = 4e-7;
   static constexpr const char* kNote =
       "direct, a vector for the filters of several groups, sums of at most 128 products; workspace "

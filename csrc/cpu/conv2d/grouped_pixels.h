@@ -1,14 +1,16 @@
-// Grouped convolution of few channels in channels_last, fprop and dgrad, with no im2col and no
-// GEMM. To be included under an instruction set's pragma.
+// Grouped convolution of few channels, fprop and dgrad, with no im2col and no GEMM. To be included
+// under an instruction set's pragma.
 //
 // A vector holds the sums of neighbouring filters, lane by lane of one group or of several. What
 // lane l multiplies is a channel of its own group, and those of all lanes lie in one vector of the
 // pixel: a permutation of it serves every lane at once. A GEMM per group would leave 12 of 16 lanes
-// idle at 4 channels per group.
+// idle at 4 channels per group. Other layouts than channels_last are turned on the way in and out.
 #pragma once
 
 #include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/store_rows.h"
+#include "cpu/conv2d/vectors_of_channels.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/gemm/blocking.h"
 #include "cpu/parallel.h"
@@ -29,7 +31,8 @@ class GroupedPixels {
       : g_(gather), plan_(grouped_plan(gather, kLanes, threads)) {}
 
   // For each vector of filters, tap and channel: the weights of its lanes.
-  void pack(const float* weight, float* packed, const Parallel& parallel) const {
+  template <class T>
+  void pack(const T* weight, float* packed, const Parallel& parallel) const {
     parallel.for_each(plan_.bundles * plan_.vectors_a_bundle, [&](int64_t vector) {
       float* const to = packed + vector * plan_.depth * kLanes;
       for (int lane = 0; lane < kLanes; ++lane) {
@@ -44,14 +47,20 @@ class GroupedPixels {
     });
   }
 
-  void run(const float* x, const float* packed, const float* bias, float* y, std::byte* workspace,
+  // Without the weights, for as many threads as may come.
+  int64_t workspace(int threads) const {
+    return worker_count(plan_.tasks(g_), threads) * scratch_bytes();
+  }
+
+  template <class T>
+  void run(const T* x, const float* packed, const T* bias, T* y, std::byte* workspace,
            const Parallel& parallel) const {
     TaskQueue queue(plan_.tasks(g_));
     parallel.for_each(worker_count(plan_.tasks(g_), parallel.threads()), [&](int64_t worker) {
-      Carver carver(workspace + worker * grouped_slab_bytes(plan_));
-      float* const slab = carver.take<float>(plan_.slab_elements());
+      Carver carver(workspace + worker * scratch_bytes());
+      const Scratch scratch = carve(carver);
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
-        run_task(task, x, packed, bias, y, slab);
+        run_task(task, x, packed, bias, y, scratch);
       }
     });
   }
@@ -68,10 +77,27 @@ class GroupedPixels {
     Type bias;
   };
 
-  // In the slab, from a pixel of the grid, column, row tap or column tap to the next.
+  // In the slab, from a pixel of the grid, column, row tap or column tap to the next; and from a
+  // pixel's sums to the next one's.
   struct Steps {
     int64_t pixel, column, row_tap, column_tap;
+    int64_t sums;
   };
+
+  // One vector of filters of a task's rows, where they cannot be summed in the output itself.
+  struct Scratch {
+    float *slab, *sums;
+  };
+  Scratch carve(Carver& carver) const {
+    constexpr int64_t kSlack = VectorsOfChannels<Target, float>::kSlack;
+    float* const slab = carver.take<float>(plan_.slab_elements() + kSlack * plan_.chunks * kLanes);
+    return {slab, carver.take<float>((plan_.rows.largest() * g_.x.grid_w + kLanes) * kLanes)};
+  }
+  int64_t scratch_bytes() const {
+    Carver count(nullptr);
+    carve(count);
+    return count.bytes();
+  }
 
   Lane lane_of(int64_t vector, int64_t lane) const {
     const int64_t bundle = vector / plan_.vectors_a_bundle;
@@ -84,28 +110,31 @@ class GroupedPixels {
   }
 
   // Taps in the order in which they lie in the image; those of dgrad read it backwards.
-  void pack_lane(const float* filter, float* to) const {
+  template <class T>
+  void pack_lane(const T* filter, float* to) const {
     const Im2col& m = g_.x;
     for (int64_t r = 0; r < m.rows.count; ++r) {
       for (int64_t s = 0; s < m.columns.count; ++s) {
         DepthIndex at{0, m.rows.offset_step < 0 ? m.rows.count - 1 - r : r,
                       m.columns.offset_step < 0 ? m.columns.count - 1 - s : s};
         for (; at.channel < m.channels; ++at.channel, to += kLanes) {
-          *to = filter[g_.weight.offset(m, at)];
+          *to = Storage<T>::load(filter[g_.weight.offset(m, at)]);
         }
       }
     }
   }
 
-  void run_task(int64_t task, const float* x, const float* packed, const float* bias, float* y,
-                float* slab) const {
+  template <class T>
+  void run_task(int64_t task, const T* x, const float* packed, const T* bias, T* y,
+                const Scratch& scratch) const {
     const int64_t bundle = task % plan_.bundles, block = task / plan_.bundles;
     const int64_t image = block / plan_.rows.parts, part = block % plan_.rows.parts;
     const Range rows{plan_.rows.begin(part), plan_.rows.size(part)};
     const int64_t group = bundle * plan_.groups_a_bundle;
     const int64_t left = g_.groups - group;
     const int64_t groups = left < plan_.groups_a_bundle ? left : plan_.groups_a_bundle;
-    copy_slab(x + image * g_.x.strides.n + group * g_.x_group, groups * g_.x.channels, rows, slab);
+    copy_slab(x + image * g_.x.strides.n + group * g_.x_group, groups * g_.x.channels, rows,
+              scratch.slab);
     for (int64_t v = 0; v < plan_.vectors_a_bundle; ++v) {
       const int64_t filter = group * g_.filters + v * kLanes;
       const int64_t filters = groups * g_.filters - v * kLanes;
@@ -113,44 +142,59 @@ class GroupedPixels {
       f.lanes = first_lanes(filters) & first_lanes(kLanes);
       f.weight = packed + (bundle * plan_.vectors_a_bundle + v) * plan_.depth * kLanes;
       f.bias = bias == nullptr ? Vector::zero() : Vector::load_lanes(bias + filter, f.lanes);
-      convolve(f, slab, rows.size, y + g_.y_offset + image * g_.y.n + rows.begin * g_.y.h + filter);
+      T* const to = y + g_.y_offset + image * g_.y.n + rows.begin * g_.y.h + filter * g_.y.c;
+      if constexpr (std::is_same_v<T, float>) {
+        if (g_.y.c == 1) {
+          convolve(f, scratch.slab, rows.size, to, g_.y.h, g_.y.w);
+          continue;
+        }
+      }
+      convolve(f, scratch.slab, rows.size, scratch.sums, g_.x.grid_w * kLanes, kLanes);
+      store(scratch.sums, rows.size, filters < kLanes ? filters : kLanes, to);
     }
   }
 
   // Row by row and column by column as the taps read them, vectors of channels, zero outside the
   // image and past the last channel. Pixels one vector apart share no set of L1, which those of a
   // channels_last image with 1024 channels all do.
-  void copy_slab(const float* x, int64_t channels, Range rows, float* slab) const {
+  template <class T>
+  void copy_slab(const T* x, int64_t channels, Range rows, float* slab) const {
     const Im2col& m = g_.x;
-    const int64_t first_row = rows.begin * m.step.h + reach_of(m.rows).low;
-    const int64_t first_column = reach_of(m.columns).low;
-    for (int64_t i = 0; i < plan_.slab_rows; ++i) {
-      const int64_t h = first_row + i;
-      const bool inside = h >= 0 && h < m.height;
-      const int64_t before = clamp(inside ? -first_column : plan_.slab_columns);
-      const int64_t until = clamp(m.width - first_column);
-      for (int64_t c = 0; c < plan_.chunks; ++c) {
-        float* to = slab + (i * plan_.slab_columns * plan_.chunks + c) * kLanes;
-        const int64_t stride = plan_.chunks * kLanes;
-        const uint32_t lanes = first_lanes(channels - c * kLanes) & first_lanes(kLanes);
-        const float* const from = x + h * m.strides.h + c * kLanes;
-        int64_t w = 0;
-        for (; w < before; ++w) Vector::store(to + w * stride, Vector::zero());
-        for (; w < until; ++w) {
-          const float* const pixel = from + (first_column + w) * m.strides.w;
-          Vector::store(to + w * stride, Vector::load_lanes(pixel, lanes));
-          // Pixels are too far apart for the hardware to see the next ones coming.
-          __builtin_prefetch(pixel + 16 * m.strides.w);
+    const Range read{rows.begin * m.step.h + reach_of(m.rows).low, plan_.slab_rows};
+    const Range columns{reach_of(m.columns).low, plan_.slab_columns};
+    for (int64_t c = 0; c < plan_.chunks; ++c) {
+      const VectorsOfChannels<Target, T> planes(x + c * kLanes * m.strides.c, m.strides,
+                                                channels - c * kLanes, m.height, m.width);
+      planes.copy(read, columns, slab + c * kLanes, plan_.chunks * kLanes);
+    }
+  }
+
+  // sums[row][pixel][filter] to the rows of the output that begin at `to`. May read kLanes vectors
+  // past the last.
+  template <class T>
+  void store(const float* sums, int64_t rows, int64_t filters, T* to) const {
+    const uint32_t lanes = first_lanes(filters) & first_lanes(kLanes);
+    for (int64_t r = 0; r < rows; ++r, sums += g_.x.grid_w * kLanes, to += g_.y.h) {
+      if (g_.y.c == 1) {
+        for (int64_t q = 0; q < g_.x.grid_w; ++q) {
+          Vector::store_lanes(to + q * g_.y.w, Vector::load(sums + q * kLanes), lanes);
         }
-        for (; w < plan_.slab_columns; ++w) Vector::store(to + w * stride, Vector::zero());
+        continue;
+      }
+      alignas(64) float square[kLanes * kLanes];
+      for (int64_t q = 0; q < g_.x.grid_w; q += kLanes) {
+        const int64_t left = g_.x.grid_w - q;
+        Vector::transpose(sums + q * kLanes, kLanes, square, kLanes);
+        for (int64_t f = 0; f < filters; ++f) {
+          store_row<Target>(square + f * kLanes, left < kLanes ? left : kLanes,
+                            to + f * g_.y.c + q * g_.y.w, g_.y.w);
+        }
       }
     }
   }
-  int64_t clamp(int64_t column) const {
-    return column < 0 ? 0 : column < plan_.slab_columns ? column : plan_.slab_columns;
-  }
 
-  void convolve(const Filters& filters, const float* slab, int64_t rows, float* y) const {
+  void convolve(const Filters& filters, const float* slab, int64_t rows, float* sums,
+                int64_t sums_row, int64_t sums_pixel) const {
     const Im2col& m = g_.x;
     const int64_t pixel = plan_.chunks * kLanes, line = plan_.slab_columns * pixel;
     const int64_t down = m.rows.offset_step < 0 ? -m.rows.offset_step : m.rows.offset_step;
@@ -158,14 +202,14 @@ class GroupedPixels {
         m.columns.offset_step < 0 ? -m.columns.offset_step : m.columns.offset_step;
     const bool three = m.columns.count == 3 && right == 1 && m.step.w <= 2;
     const TileTable& table = !three ? kTiles : m.step.w == 1 ? kTilesOf3 : kTilesOf3By2;
-    const Steps steps{m.step.w * pixel, pixel, down * line, right * pixel};
+    const Steps steps{m.step.w * pixel, pixel, down * line, right * pixel, sums_pixel};
     const auto tiles = EvenParts::at_most(m.grid_w, kPixels, 1);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t t = 0; t < tiles.parts; ++t) {
         const int64_t q = tiles.begin(t);
         table.at[tiles.size(t) - 1](*this, filters, steps,
                                     slab + r * m.step.h * line + q * steps.pixel,
-                                    y + r * g_.y.h + q * g_.y.w);
+                                    sums + r * sums_row + q * sums_pixel);
       }
     }
   }
@@ -175,26 +219,25 @@ class GroupedPixels {
   // and products share a port. kStep is the stride, and 0 any stride, of one tap at a time.
   template <int kCount, int kTaps, int kStep>
   static void convolve_tile(const GroupedPixels& self, const Filters& filters, const Steps& steps,
-                            const float* x, float* y) {
+                            const float* x, float* sums) {
     const Im2col& m = self.g_.x;
-    const int64_t y_stride = self.g_.y.w;
     Type sum[kCount];
 #pragma GCC unroll 16
     for (int p = 0; p < kCount; ++p) sum[p] = filters.bias;
     const int64_t tap_weights = m.channels * kLanes;
     const float* w = filters.weight;
     int64_t taps = 0;
-    bool in_output = false;
-    // What does not go on within the same running sum waits in the output.
+    bool waiting = false;
+    // What does not go on within the same running sum waits where the sums go.
     const auto flush = [&]() __attribute__((always_inline)) {
 #pragma GCC unroll 16
       for (int p = 0; p < kCount; ++p) {
-        float* const to = y + p * y_stride;
-        if (in_output) sum[p] = Vector::add(Vector::load_lanes(to, filters.lanes), sum[p]);
+        float* const to = sums + p * steps.sums;
+        if (waiting) sum[p] = Vector::add(Vector::load_lanes(to, filters.lanes), sum[p]);
         Vector::store_lanes(to, sum[p], filters.lanes);
         sum[p] = Vector::zero();
       }
-      in_output = true;
+      waiting = true;
       taps = 0;
     };
     for (int64_t r = 0; r < m.rows.count; ++r, x += steps.row_tap) {

@@ -14,15 +14,10 @@ constexpr int64_t kSlabBytes = 64 * 1024;
 // Windows so tall and wide that one row of the grid needs more are left to the GEMM.
 constexpr int64_t kLargestSlab = 1024 * 1024;
 
-bool channels_inner(const Strides4& strides) { return strides.c == 1; }
-
 }  // namespace
 
 const char* grouped_reject(const Conv2dProblem& p, bool dgrad) {
   if (p.groups == 1) return "is for several groups";
-  const Strides4& read = dgrad ? p.output : p.input;
-  const Strides4& written = dgrad ? p.input : p.output;
-  if (!channels_inner(read) || !channels_inner(written)) return "is for channels_last";
   const int64_t channels = dgrad ? p.group_out_channels() : p.group_in_channels();
   if (channels > kMostChannels) return "is for at most 32 channels per group";
   // All that a row of outputs could read, in floats without overflow: no window is wider than the

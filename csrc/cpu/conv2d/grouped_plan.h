@@ -32,10 +32,6 @@ struct GroupedPlan {
 // Why this problem is not for the kernels, or nullptr.
 const char* grouped_reject(const Conv2dProblem& problem, bool dgrad);
 
-inline int64_t grouped_slab_bytes(const GroupedPlan& plan) {
-  return round_up(plan.slab_elements() * int64_t{sizeof(float)}, 64);
-}
-
 GroupedPlan grouped_plan(const Gather& gather, int64_t lanes, int threads);
 
 }  // namespace fastconv::cpu

@@ -19,7 +19,6 @@ class GroupedWgrad {
  public:
   using Vector = typename Target::template Vector<float>;
   using Type = typename Vector::Type;
-  using Planes = VectorsOfChannels<Target>;
   static constexpr int64_t kLanes = Vector::kLanes;
 
   explicit GroupedWgrad(const Conv2dProblem& problem)
@@ -31,7 +30,8 @@ class GroupedWgrad {
     return count.bytes();
   }
 
-  void run(const float* input, const float* grad, float* weight, std::byte* workspace,
+  template <class T>
+  void run(const T* input, const T* grad, T* weight, std::byte* workspace,
            const Parallel& parallel) const {
     const int64_t workers = worker_count(plan_.tasks(), parallel.threads());
     Carver carver(workspace);
@@ -54,15 +54,18 @@ class GroupedWgrad {
   // Filters at once: with 9 taps 18 sums, of 32 registers or 9 of 16.
   static constexpr int kMostFilters = kLanes == 16 ? 2 : 1;
 
+  // Vectors past the end that a copy may overwrite.
+  static constexpr int64_t kSlack = VectorsOfChannels<Target, float>::kSlack * kLanes;
+
   struct Scratch {
     float *totals, *sums, *planes, *grads;
   };
 
   int64_t planes_elements() const {
-    return round_up(plan_.channel_vectors * plan_.plane_elements() + Planes::kSlack, 16);
+    return round_up(plan_.channel_vectors * plan_.plane_elements() + kSlack, 16);
   }
   int64_t grads_elements() const {
-    return round_up(plan_.filter_vectors * plan_.grad_elements(p_) + Planes::kSlack, 16);
+    return round_up(plan_.filter_vectors * plan_.grad_elements(p_) + kSlack, 16);
   }
   Scratch carve(Carver& carver, int64_t workers) const {
     Scratch scratch{};
@@ -83,7 +86,8 @@ class GroupedWgrad {
     return {first_group * a_group + vector * kLanes, left < kLanes ? left : kLanes};
   }
 
-  void run_task(int64_t task, const float* input, const float* grad, const Scratch& own) const {
+  template <class T>
+  void run_task(int64_t task, const T* input, const T* grad, const Scratch& own) const {
     const int64_t bundle = task % plan_.bundles, part = task / plan_.bundles;
     float* const total = own.totals + task * plan_.sums;
     fill(total, 0);
@@ -114,8 +118,10 @@ class GroupedWgrad {
     }
   }
 
-  void copy_block(int64_t bundle, Range rows, const float* input, const float* grad,
+  template <class T>
+  void copy_block(int64_t bundle, Range rows, const T* input, const T* grad,
                   const Scratch& own) const {
+    using Planes = VectorsOfChannels<Target, T>;
     const Range read{rows.begin * p_.stride.h - p_.pad.h,
                      (rows.size - 1) * p_.stride.h + (p_.R - 1) * p_.dilation.h + 1};
     for (int64_t v = 0; v < plan_.channel_vectors; ++v) {
@@ -290,7 +296,8 @@ class GroupedWgrad {
   }
   static const Table kTable;
 
-  void store(int64_t bundle, float* totals, float* weight) const {
+  template <class T>
+  void store(int64_t bundle, float* totals, T* weight) const {
     float* const total = totals + bundle * plan_.sums;
     for (int64_t part = 1; part < plan_.parts; ++part) {
       const float* const more = total + part * plan_.bundles * plan_.sums;
@@ -299,7 +306,7 @@ class GroupedWgrad {
     const float* from = total;
     for (int64_t v = 0; v < plan_.channel_vectors; ++v) {
       const Range channels = part_of_bundle(bundle, v, p_.group_in_channels());
-      float* lanes[kLanes];  // their weights for the first filter and tap
+      T* lanes[kLanes];  // their weights for the first filter and tap
       for (int64_t l = 0; l < channels.size; ++l) {
         const int64_t channel = channels.begin + l, group = channel / p_.group_in_channels();
         lanes[l] = weight + group * p_.group_out_channels() * p_.weight.n +
@@ -309,7 +316,7 @@ class GroupedWgrad {
         for (int64_t r = 0; r < p_.R; ++r) {
           for (int64_t s = 0; s < p_.S; ++s, from += kLanes) {
             const int64_t at = f * p_.weight.n + r * p_.weight.h + s * p_.weight.w;
-            for (int64_t l = 0; l < channels.size; ++l) lanes[l][at] = from[l];
+            for (int64_t l = 0; l < channels.size; ++l) lanes[l][at] = Storage<T>::store(from[l]);
           }
         }
       }
