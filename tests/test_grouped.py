@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from _algorithms import attempt, usable_algorithms
+from _algorithms import admitting_precision, attempt, fp32_precision, usable_algorithms
 
 import fastconv
 
@@ -91,7 +91,10 @@ def test_forward_is_exact_on_integers(groups: Any, window: Any) -> None:
         expected = in_float64(torch.nn.functional.conv2d, input, weight, bias, **options)
         call = functools.partial(fastconv.conv2d, input, weight, bias, **options)
         for algorithm in ALGORITHMS["fprop"]:
-            output = attempt(algorithm, call)
+            if dtype not in algorithm.dtypes:
+                continue
+            with fp32_precision(admitting_precision(algorithm)):
+                output = attempt(algorithm, call)
             if output is None:
                 assert channels > 32
                 continue
@@ -124,7 +127,10 @@ def test_input_gradient_is_exact_on_integers(groups: Any, window: Any) -> None:
             return torch.autograd.grad(output, input, grad_output)[0]
 
         for algorithm in ALGORITHMS["dgrad"]:
-            result = attempt(algorithm, gradient)
+            if input.dtype not in algorithm.dtypes:
+                continue
+            with fp32_precision(admitting_precision(algorithm)):
+                result = attempt(algorithm, gradient)
             if result is None:
                 assert filters > 32
                 continue
@@ -187,20 +193,20 @@ def test_threads_and_packed_weights_change_no_bit() -> None:
     weight = torch.randn(64, 8, 3, 3)
     before = torch.get_num_threads()
     for algorithm, stride in itertools.product(ALGORITHMS["fprop"], (1, 2)):
-        blob = torch.ops.fastconv.conv2d_pack_weight(
-            weight, input.shape, [stride] * 2, [1, 1], [1, 1], 8, True, algorithm.name
-        )
+        options = ([stride] * 2, [1, 1], [1, 1], 8)
         results = []
         try:
-            for threads in (1, 2, 3):
-                torch.set_num_threads(threads)
-                with fastconv.use_algorithm(algorithm.name):
-                    results.append(fastconv.conv2d(input, weight, None, stride, 1, 1, 8))
-                results.append(
-                    torch.ops.fastconv.conv2d_packed(
-                        input, weight, None, blob, [stride] * 2, [1, 1], [1, 1], 8
-                    )
+            with fp32_precision(admitting_precision(algorithm)):
+                blob = torch.ops.fastconv.conv2d_pack_weight(
+                    weight, input.shape, *options, True, algorithm.name
                 )
+                for threads in (1, 2, 3):
+                    torch.set_num_threads(threads)
+                    with fastconv.use_algorithm(algorithm.name):
+                        results.append(fastconv.conv2d(input, weight, None, stride, 1, 1, 8))
+                    results.append(
+                        torch.ops.fastconv.conv2d_packed(input, weight, None, blob, *options)
+                    )
         finally:
             torch.set_num_threads(before)
         assert all(torch.equal(result, results[0]) for result in results)
@@ -211,8 +217,9 @@ def test_windows_that_need_too_much_memory_are_left_to_the_gemm(dilation: int) -
     input = integers(1, 8, 1 + 2 * dilation, 601)
     weight = integers(8, 4, 3, 3)
     for algorithm in ALGORITHMS["fprop"]:
-        output = attempt(
-            algorithm,
-            lambda: fastconv.conv2d(input, weight, None, 1, dilation, dilation, 2),
-        )
+        with fp32_precision(admitting_precision(algorithm)):
+            output = attempt(
+                algorithm,
+                lambda: fastconv.conv2d(input, weight, None, 1, dilation, dilation, 2),
+            )
         assert (output is None) == (dilation == 200)

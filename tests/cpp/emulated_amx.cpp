@@ -19,6 +19,8 @@
 #include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/grouped_tiles_plan.h"
 #include "cpu/conv2d/inside_taps.h"
 #include "cpu/conv2d/partition.h"
 #include "cpu/conv2d/pixel_plan.h"
@@ -32,6 +34,7 @@
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,avx2")
 #include "cpu/conv2d/amx_convolution.h"
+#include "cpu/conv2d/grouped_tiles_entries.h"
 #include "cpu/conv2d/winograd_terms_algorithms.h"
 #include "emulated_tiles.h"
 
@@ -75,10 +78,24 @@ constexpr Conv2dAlgorithm kDgradF4X6 =
 constexpr Conv2dAlgorithm kDgradF2X6 =
     WinogradX6::F2::dgrad_algorithm("emulated dgrad_winograd_f2_amx_bf16x6");
 
-constexpr const Conv2dAlgorithm* kFprop[] = {&kFpropX1,   &kFpropX3,   &kFpropX6,  &kFpropF4X3,
-                                             &kFpropF2X3, &kFpropF4X6, &kFpropF2X6};
-constexpr const Conv2dAlgorithm* kDgrad[] = {&kDgradX1,   &kDgradX3,   &kDgradX6,  &kDgradF4X3,
-                                             &kDgradF2X3, &kDgradF4X6, &kDgradF2X6};
+using GroupedX1 = cpu::GroupedOfTerms<EmulatedTiles, 1>;
+using GroupedX3 = cpu::GroupedOfTerms<EmulatedTiles, 2>;
+
+constexpr Conv2dAlgorithm kFpropGroupedX1 =
+    GroupedX1::fprop_algorithm("emulated fprop_grouped_amx_bf16x1");
+constexpr Conv2dAlgorithm kDgradGroupedX1 =
+    GroupedX1::dgrad_algorithm("emulated dgrad_grouped_amx_bf16x1");
+constexpr Conv2dAlgorithm kFpropGroupedX3 =
+    GroupedX3::fprop_algorithm("emulated fprop_grouped_amx_bf16x3");
+constexpr Conv2dAlgorithm kDgradGroupedX3 =
+    GroupedX3::dgrad_algorithm("emulated dgrad_grouped_amx_bf16x3");
+
+constexpr const Conv2dAlgorithm* kFprop[] = {&kFpropX1,   &kFpropX3,        &kFpropX6,
+                                             &kFpropF4X3, &kFpropF2X3,      &kFpropF4X6,
+                                             &kFpropF2X6, &kFpropGroupedX1, &kFpropGroupedX3};
+constexpr const Conv2dAlgorithm* kDgrad[] = {&kDgradX1,   &kDgradX3,        &kDgradX6,
+                                             &kDgradF4X3, &kDgradF2X3,      &kDgradF4X6,
+                                             &kDgradF2X6, &kDgradGroupedX1, &kDgradGroupedX3};
 constexpr const Conv2dAlgorithm* kWgrad[] = {&kWgradX1, &kWgradX3, &kWgradX6};
 
 }  // namespace

@@ -14,18 +14,18 @@ struct StepsOfA {
   static constexpr int64_t kMost = 32;
 
   const std::byte* steps[kMost];
-  int64_t row_bytes, half_bytes;
+  int64_t row_bytes, half_bytes, term_bytes;
 
   // As tiles, each step after the one before it.
   static StepsOfA of_tiles(const std::byte* tiles, int64_t steps, int64_t step_bytes) {
-    StepsOfA a{{}, 64, kAmxTileBytes};
+    StepsOfA a{{}, 64, kAmxTileBytes, 2 * kAmxTileBytes};
     for (int64_t step = 0; step < steps; ++step) a.steps[step] = tiles + step * step_bytes;
     return a;
   }
-  // As rows of the whole reduction.
+  // As rows of the whole reduction, of one term.
   static StepsOfA of_rows(const bfloat16* rows, int64_t stride, int64_t steps) {
     const int64_t row_bytes = stride * int64_t{sizeof(bfloat16)};
-    StepsOfA a{{}, row_bytes, kAmxTileRows * row_bytes};
+    StepsOfA a{{}, row_bytes, kAmxTileRows * row_bytes, 0};
     for (int64_t step = 0; step < steps; ++step) {
       a.steps[step] = reinterpret_cast<const std::byte*>(rows + step * kAmxStep);
     }
@@ -43,7 +43,7 @@ struct TileProduct {
     if constexpr (kRowTiles == 2 && kColumnTiles == 2) Tiles::template zero<3>();
   }
   static void load_a(const StepsOfA& a, int64_t step, int term) {
-    const std::byte* const at = a.steps[step] + term * 2 * kAmxTileBytes;
+    const std::byte* const at = a.steps[step] + term * a.term_bytes;
     Tiles::template load<4>(at, a.row_bytes);
     if constexpr (kRowTiles == 2) Tiles::template load<5>(at + a.half_bytes, a.row_bytes);
   }

@@ -16,7 +16,9 @@ constexpr const Conv2dAlgorithm* kFprop[] = {
 #endif
     &conv2d_fprop_depthwise_scalar,
 #if defined(__x86_64__)
+    &conv2d_fprop_grouped_amx_bf16x1,
     &conv2d_fprop_amx_bf16x1,
+    &conv2d_fprop_grouped_amx_bf16x3,
     &conv2d_fprop_winograd_f4_amx_bf16x3,
     &conv2d_fprop_winograd_f2_amx_bf16x3,
     &conv2d_fprop_amx_bf16x3,
@@ -43,7 +45,9 @@ constexpr const Conv2dAlgorithm* kDgrad[] = {
 #endif
     &conv2d_dgrad_depthwise_scalar,
 #if defined(__x86_64__)
+    &conv2d_dgrad_grouped_amx_bf16x1,
     &conv2d_dgrad_amx_bf16x1,
+    &conv2d_dgrad_grouped_amx_bf16x3,
     &conv2d_dgrad_winograd_f4_amx_bf16x3,
     &conv2d_dgrad_winograd_f2_amx_bf16x3,
     &conv2d_dgrad_amx_bf16x3,

@@ -4,6 +4,7 @@
 
 #include "cpu/amx/gemm_block.h"
 #include "cpu/amx/operand_magnitudes.h"
+#include "cpu/amx/terms_of_dtype.h"
 #include "cpu/amx/weight_tiles.h"
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/conv2d/cost.h"
@@ -11,7 +12,6 @@
 #include "cpu/conv2d/gather_gemm.h"
 #include "cpu/conv2d/weight_gradient_gemm.h"
 #include "cpu/conv2d/zero_fill.h"
-#include "cpu/dispatch_dtype.h"
 
 namespace fastconv::cpu {
 namespace {
@@ -20,7 +20,7 @@ template <class Tiles, int kTerms>
 class AmxConvolution {
  public:
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
-    return {{name, "conv2d", "fprop", Tiles::kIsa, kDTypes, kError, kGatherNote},
+    return {{name, "conv2d", "fprop", Tiles::kIsa, kDTypesOfTerms<kTerms>, kError, kGatherNote},
             reject,
             fprop_workspace,
             fprop,
@@ -29,14 +29,14 @@ class AmxConvolution {
             pack_weight};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "dgrad", Tiles::kIsa, kDTypes, kError, kGatherNote},
+    return {{name, "conv2d", "dgrad", Tiles::kIsa, kDTypesOfTerms<kTerms>, kError, kGatherNote},
             reject,
             dgrad_workspace,
             dgrad,
             dgrad_cost};
   }
   static constexpr Conv2dAlgorithm wgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "wgrad", Tiles::kIsa, kDTypes, kError, kWgradNote},
+    return {{name, "conv2d", "wgrad", Tiles::kIsa, kDTypesOfTerms<kTerms>, kError, kWgradNote},
             reject,
             wgrad_workspace,
             wgrad,
@@ -44,19 +44,9 @@ class AmxConvolution {
   }
 
  private:
-  // The two terms of a float16 are all of it, and so are four products all of a product.
   template <class T>
-  using TargetOf = AmxTarget<Tiles, kTerms,
-                             kTerms == 3                ? 6
-                             : kTerms == 1              ? 1
-                             : std::is_same_v<T, float> ? 3
-                                                        : 4>;
+  using TargetOf = TargetOfTerms<Tiles, kTerms, T>;
 
-  // bfloat16 is one term and float16 exactly two; a sum of one product of them is as good as their
-  // rounding lets it be.
-  static constexpr DTypeSet kDTypes = kTerms == 1   ? only(DType::f32) | only(DType::bf16)
-                                      : kTerms == 2 ? only(DType::f32) | only(DType::f16)
-                                                    : only(DType::f32);
   static constexpr double kError = kTerms == 1 ? 4e-3 : kTerms == 2 ? 1e-5 : 4e-7;
   static constexpr const char* kGatherNote =
       kTerms == 1
@@ -78,17 +68,6 @@ class AmxConvolution {
 
   static const char* reject(const Conv2dProblem& p) { return reject_terms<kTerms>(p); }
 
-  // fn(TypeTag<T>{}) for the dtypes of this algorithm alone: no kernel for others is compiled.
-  template <class F>
-  static decltype(auto) dispatch(DType dtype, const F& fn) {
-    if constexpr (kTerms == 1) {
-      if (dtype == DType::bf16) return fn(TypeTag<bfloat16>{});
-    } else if constexpr (kTerms == 2) {
-      if (dtype == DType::f16) return fn(TypeTag<float16>{});
-    }
-    return fn(TypeTag<float>{});
-  }
-
   static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
   // In front of a packed weight. The tiles are those of one layout of the product: a call with
@@ -105,14 +84,14 @@ class AmxConvolution {
   };
 
   static int64_t packed_weight_bytes(const Conv2dProblem& p) {
-    return dispatch(p.dtype, [&](auto tag) {
+    return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       return int64_t{sizeof(PackedHeader)} + WeightPanels<TargetOf<T>, T>(fprop_gather(p)).size();
     });
   }
   static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
                           const Parallel& parallel) {
-    dispatch(p.dtype, [&](auto tag) {
+    dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       const Gather gather = fprop_gather(p);
       const PackedHeader header{weight_magnitude<T>(p, t.weight, parallel),
@@ -131,7 +110,7 @@ class AmxConvolution {
   }
 
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
-    return dispatch(p.dtype, [&](auto tag) {
+    return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       return larger(conv2d_fprop_im2col_gemm_avx512.workspace(unpacked(p), threads),
                     GatherGemm<TargetOf<T>, T>(fprop_gather(p), threads).workspace(false));
@@ -140,7 +119,7 @@ class AmxConvolution {
 
   static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
-    dispatch(p.dtype, [&](auto tag) {
+    dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       PackedHeader header;
       if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
@@ -158,7 +137,7 @@ class AmxConvolution {
   }
 
   static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
-    return dispatch(p.dtype, [&](auto tag) {
+    return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       int64_t most = conv2d_dgrad_im2col_gemm_avx512.workspace(p, threads);
       for_each_dgrad_class(p, [&](const Gather& gather) {
@@ -170,7 +149,7 @@ class AmxConvolution {
 
   static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
-    dispatch(p.dtype, [&](auto tag) {
+    dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (!terms_serve_dgrad<T>(p, t, parallel)) {
         conv2d_dgrad_im2col_gemm_avx512.run(p, t, workspace, parallel);
@@ -187,7 +166,7 @@ class AmxConvolution {
   }
 
   static int64_t wgrad_workspace(const Conv2dProblem& p, int threads) {
-    return dispatch(p.dtype, [&](auto tag) {
+    return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       return larger(conv2d_wgrad_im2col_gemm_avx512.workspace(p, threads),
                     WeightGradientGemm<TargetOf<T>, T>(p, threads).workspace());
@@ -196,7 +175,7 @@ class AmxConvolution {
 
   static void wgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
-    dispatch(p.dtype, [&](auto tag) {
+    dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (!terms_serve_wgrad<T>(p, t, parallel)) {
         conv2d_wgrad_im2col_gemm_avx512.run(p, t, workspace, parallel);

@@ -7,6 +7,7 @@
 #include "cpu/amx/blocking.h"
 #include "cpu/conv2d/direct_wgrad_plan.h"
 #include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/grouped_tiles_plan.h"
 #include "cpu/conv2d/grouped_wgrad_plan.h"
 #include "cpu/conv2d/inside_taps.h"
 
@@ -49,6 +50,10 @@ constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
 // channels_last: other kernels are up to 2.6 times as fast.
 constexpr double kOneChannelInPixels = 6e9;
 
+// The same for groups of few channels: a run, and elements that are not neighbours, a second.
+constexpr double kShortRun = 6e-9;
+constexpr double kStridedPixels = 0.67e9;
+
 // Vectors a second that are permuted and multiplied, one in a cycle; elements a second of weights
 // gathered lane by lane.
 constexpr double kPermutedProducts = 2.2e9;
@@ -64,6 +69,8 @@ constexpr double kTurnedChannels = 5e9;
 // units one of 1.5.
 double amx_rate(int terms) { return terms == 1 ? 200e9 : terms == 2 ? 72e9 : 40e9; }
 constexpr double kAmxSplits = 1.4e9;
+// Elements a second of one core between tensors and tiles, where each is moved once.
+constexpr double kTiledPixels = 3e9;
 // A pixel and tap, whose channels are a run of their own.
 constexpr double kAmxRun = 2e-9;
 
@@ -128,6 +135,16 @@ double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int
   return amx_gemm_seconds(g.groups, g.filters, pixels, g.x.depth(), weight_is_packed ? 0 : 1,
                           blocks_of_filters, terms, threads) +
          as_double(g.groups) * runs * kAmxRun / threads;
+}
+
+// What im2col_gemm_seconds leaves out where groups have few channels: in channels_last each tap of
+// a pixel is a run of its own, in NCHW each element where pixels are not neighbours.
+double short_runs_seconds(const Gather& g, int threads) {
+  if (g.groups == 1) return 0;
+  const double taps = as_double(g.groups) * as_double(g.x.pixels() * g.x.taps());
+  const double apart = taps * as_double(g.x.channels) / kStridedPixels;
+  const bool along_channels = reads_best_along_channels(g.x);
+  return (along_channels ? taps * kShortRun : g.x.step.w > 1 ? apart : 0) / speed_up(threads);
 }
 
 double share_of_products(const Gather& gather, Isa isa) {
@@ -211,7 +228,24 @@ double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packe
   const double vectors = as_double(plan.bundles * plan.vectors_a_bundle) * as_double(plan.depth);
   const double products = vectors * as_double(gather.x.pixels()) / kPermutedProducts;
   const double packing = weight_is_packed ? 0 : vectors * as_double(lanes) / kGatheredWeights;
-  return (products + packing) / speed_up(threads);
+  const double copied = as_double(plan.tasks(gather)) * as_double(plan.slab_elements());
+  const double copies = copied * sizeof(float) / kTurnedChannels;
+  return (products + packing + copies) / speed_up(threads);
+}
+
+double grouped_tiles_seconds(const Gather& g, int terms, bool weight_is_packed, int threads) {
+  constexpr double kTileProducts = kAmxTileRows * 2 * kAmxTileRows * kAmxStep;
+  const GroupedTilesPlan plan = grouped_tiles_plan(g, terms, threads);
+  const double blocks = as_double(g.x.images * plan.bundles * plan.rows.parts);
+  const double panels = as_double(plan.bundles * plan.panels * g.x.taps());
+  const double tiles = as_double(plan.tiles_of(g, plan.rows.largest()) * plan.panels);
+  const double products = blocks * tiles * as_double(g.x.taps()) * kTileProducts;
+  const double copied = blocks * as_double(plan.slab_pixels()) * kAmxStep;
+  const double stored = blocks * tiles * kAmxTileRows * 2 * kAmxTileRows;
+  const double packed = weight_is_packed ? 0 : panels * 2 * kAmxTileRows * as_double(g.x.channels);
+  return (products / amx_rate(terms) + (copied + stored) / kTiledPixels +
+          packed / kGatheredWeights) /
+         speed_up(threads);
 }
 
 double grouped_wgrad_seconds(const Conv2dProblem& p, int64_t lanes, int threads) {
@@ -228,18 +262,22 @@ double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   const bool filters_are_columns = p.output.c == 1;
   const double share = share_of_products(fprop_gather(p), isa);
   const bool has_panels = p.weight_is_packed && (filters_are_columns || share < 1);
-  return im2col_gemm_seconds(
-      as_double(p.N) * as_double(p.P * p.Q), as_double(p.group_in_channels() * p.R * p.S), share,
-      p.group_out_channels(), p.groups, filters_are_columns, !has_panels, isa, threads);
+  return im2col_gemm_seconds(as_double(p.N) * as_double(p.P * p.Q),
+                             as_double(p.group_in_channels() * p.R * p.S), share,
+                             p.group_out_channels(), p.groups, filters_are_columns, !has_panels,
+                             isa, threads) +
+         short_runs_seconds(fprop_gather(p), threads);
 }
 
 double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   // Of the taps, each pixel takes part in those that its residue modulo the stride allows.
   const double taps = as_double(p.R * p.S) / as_double(p.stride.h) / as_double(p.stride.w);
-  return im2col_gemm_seconds(as_double(p.N) * as_double(p.H * p.W),
-                             as_double(p.group_out_channels()) * taps,
-                             share_of_products(dgrad_gather(p, 0, 0), isa), p.group_in_channels(),
-                             p.groups, p.input.c == 1, true, isa, threads);
+  double seconds = im2col_gemm_seconds(
+      as_double(p.N) * as_double(p.H * p.W), as_double(p.group_out_channels()) * taps,
+      share_of_products(dgrad_gather(p, 0, 0), isa), p.group_in_channels(), p.groups,
+      p.input.c == 1, true, isa, threads);
+  for_each_dgrad_class(p, [&](const Gather& g) { seconds += short_runs_seconds(g, threads); });
+  return seconds;
 }
 
 double amx_fprop_seconds(const Conv2dProblem& p, int terms, int threads) {

@@ -33,6 +33,8 @@ double depthwise_wgrad_seconds(const Conv2dProblem& problem, int threads);
 // One gather of a grouped convolution, vectors of that many lanes.
 double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads);
 
+// The same on AMX tiles.
+double grouped_tiles_seconds(const Gather& gather, int terms, bool weight_is_packed, int threads);
 double grouped_wgrad_seconds(const Conv2dProblem& problem, int64_t lanes, int threads);
 
 // im2col + GEMM.

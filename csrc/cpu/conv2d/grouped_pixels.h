@@ -9,7 +9,7 @@
 
 #include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/grouped_plan.h"
-#include "cpu/conv2d/store_rows.h"
+#include "cpu/conv2d/store_pixels.h"
 #include "cpu/conv2d/vectors_of_channels.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/gemm/blocking.h"
@@ -169,27 +169,11 @@ class GroupedPixels {
     }
   }
 
-  // sums[row][pixel][filter] to the rows of the output that begin at `to`. May read kLanes vectors
-  // past the last.
+  // sums[row][pixel][filter] to the rows of the output that begin at `to`.
   template <class T>
   void store(const float* sums, int64_t rows, int64_t filters, T* to) const {
-    const uint32_t lanes = first_lanes(filters) & first_lanes(kLanes);
     for (int64_t r = 0; r < rows; ++r, sums += g_.x.grid_w * kLanes, to += g_.y.h) {
-      if (g_.y.c == 1) {
-        for (int64_t q = 0; q < g_.x.grid_w; ++q) {
-          Vector::store_lanes(to + q * g_.y.w, Vector::load(sums + q * kLanes), lanes);
-        }
-        continue;
-      }
-      alignas(64) float square[kLanes * kLanes];
-      for (int64_t q = 0; q < g_.x.grid_w; q += kLanes) {
-        const int64_t left = g_.x.grid_w - q;
-        Vector::transpose(sums + q * kLanes, kLanes, square, kLanes);
-        for (int64_t f = 0; f < filters; ++f) {
-          store_row<Target>(square + f * kLanes, left < kLanes ? left : kLanes,
-                            to + f * g_.y.c + q * g_.y.w, g_.y.w);
-        }
-      }
+      store_pixels<Target>(sums, kLanes, g_.x.grid_w, filters, to, g_.y.w, g_.y.c);
     }
   }
 

@@ -1,0 +1,158 @@
+// Grouped convolution on AMX tiles as algorithms, for one number of bfloat16 terms. To be included
+// under the AVX-512 pragma, last.
+#pragma once
+
+#include "cpu/amx/operand_magnitudes.h"
+#include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/cost.h"
+#include "cpu/conv2d/entries.h"
+#include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/grouped_tiles.h"
+#include "cpu/conv2d/zero_fill.h"
+
+namespace fastconv::cpu {
+
+// Tiles: AmxTiles or what emulates them.
+template <class Tiles, int kTerms>
+class GroupedOfTerms {
+ public:
+  static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
+    return {{name, "conv2d", "fprop", Tiles::kIsa, kDTypesOfTerms<kTerms>, kError, kNote},
+            fprop_reject,
+            fprop_workspace,
+            fprop,
+            fprop_cost,
+            packed_weight_bytes,
+            pack_weight};
+  }
+  static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
+    return {{name, "conv2d", "dgrad", Tiles::kIsa, kDTypesOfTerms<kTerms>, kError, kNote},
+            dgrad_reject,
+            dgrad_workspace,
+            dgrad,
+            dgrad_cost};
+  }
+
+ private:
+  template <class T>
+  using Kernel = GroupedTiles<TargetOfTerms<Tiles, kTerms, T>, T>;
+
+  static constexpr double kError = kTerms == 1 ? 4e-3 : 1e-5;
+  static constexpr const char* kNote =
+      kTerms == 1
+          ? "bfloat16 products in AMX tiles, 32 channels of several groups against 32 "
+            "filters; workspace up to 0.4 MB a thread (2 MB where one row of windows needs "
+            "as much), and the weight as bfloat16 in tiles (up to 8 times itself)"
+          : "two bfloat16 terms and three products in AMX tiles, 32 channels of several "
+            "groups against 32 filters; workspace up to 0.4 MB a thread (2 MB where one "
+            "row of windows needs as much), and the weight in tiles (up to 16 times itself)";
+
+  // In front of a packed weight.
+  struct alignas(64) PackedHeader {
+    uint32_t magnitude;
+    std::byte unused[60];
+  };
+
+  static const char* reject(const Conv2dProblem& p, bool dgrad) {
+    const char* const reason = reject_terms<kTerms>(p);
+    return reason != nullptr ? reason : grouped_reject(p, dgrad);
+  }
+  static const char* fprop_reject(const Conv2dProblem& p) { return reject(p, false); }
+  static const char* dgrad_reject(const Conv2dProblem& p) { return reject(p, true); }
+
+  static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+  static int64_t packed_weight_bytes(const Conv2dProblem& p) {
+    return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
+      return int64_t{sizeof(PackedHeader)} +
+             Kernel<typename decltype(tag)::type>(fprop_gather(p), 1).weight_bytes();
+    });
+  }
+  static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
+                          const Parallel& parallel) {
+    dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const PackedHeader header{weight_magnitude<T>(p, t.weight, parallel), {}};
+      std::memcpy(packed, &header, sizeof header);
+      Kernel<T>(fprop_gather(p), 1)
+          .pack(static_cast<const T*>(t.weight), packed + sizeof header, parallel);
+    });
+  }
+
+  static Conv2dProblem unpacked(Conv2dProblem p) {
+    p.weight_is_packed = false;
+    return p;
+  }
+
+  static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
+    return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
+      const Kernel<typename decltype(tag)::type> kernel(fprop_gather(p), threads);
+      return larger(conv2d_fprop_grouped_avx512.workspace(unpacked(p), threads),
+                    kernel.workspace(threads) + (p.weight_is_packed ? 0 : kernel.weight_bytes()));
+    });
+  }
+  static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      PackedHeader header;
+      if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
+      if (!terms_serve_fprop<T>(p, t, p.weight_is_packed ? &header.magnitude : nullptr, parallel)) {
+        conv2d_fprop_grouped_avx512.run(unpacked(p), t, workspace, parallel);
+        return;
+      }
+      const Kernel<T> kernel(fprop_gather(p), parallel.threads());
+      const std::byte* packed = t.packed_weight + sizeof header;
+      if (!p.weight_is_packed) {
+        std::byte* const own = workspace + kernel.workspace(parallel.threads());
+        kernel.pack(static_cast<const T*>(t.weight), own, parallel);
+        packed = own;
+      }
+      kernel.run(static_cast<const T*>(t.input), packed, static_cast<const T*>(t.bias),
+                 static_cast<T*>(t.output), workspace, parallel);
+    });
+  }
+
+  static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
+    return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
+      int64_t most = conv2d_dgrad_grouped_avx512.workspace(p, threads);
+      for_each_dgrad_class(p, [&](const Gather& gather) {
+        const Kernel<typename decltype(tag)::type> kernel(gather, threads);
+        most = larger(most, kernel.workspace(threads) + kernel.weight_bytes());
+      });
+      return most;
+    });
+  }
+  static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if (!terms_serve_dgrad<T>(p, t, parallel)) {
+        conv2d_dgrad_grouped_avx512.run(p, t, workspace, parallel);
+        return;
+      }
+      if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
+      for_each_dgrad_class(p, [&](const Gather& gather) {
+        const Kernel<T> kernel(gather, parallel.threads());
+        std::byte* const packed = workspace + kernel.workspace(parallel.threads());
+        const T* const no_bias = nullptr;
+        kernel.pack(static_cast<const T*>(t.weight), packed, parallel);
+        kernel.run(static_cast<const T*>(t.output), packed, no_bias, static_cast<T*>(t.input),
+                   workspace, parallel);
+      });
+    });
+  }
+
+  static double fprop_cost(const Conv2dProblem& p, int threads) {
+    return grouped_tiles_seconds(fprop_gather(p), kTerms, p.weight_is_packed, threads);
+  }
+  static double dgrad_cost(const Conv2dProblem& p, int threads) {
+    double seconds = 0;
+    for_each_dgrad_class(p, [&](const Gather& gather) {
+      seconds += grouped_tiles_seconds(gather, kTerms, false, threads);
+    });
+    return seconds;
+  }
+};
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,49 @@
+#include "cpu/conv2d/grouped_tiles_plan.h"
+
+#include <algorithm>
+
+#include "cpu/amx/blocking.h"
+
+namespace fastconv::cpu {
+namespace {
+
+// A slab stays in L2 beside the weights and the output.
+constexpr int64_t kSlabBytes = 256 * 1024;
+constexpr int64_t kPixelBytes = kAmxStep * 2;
+
+}  // namespace
+
+int64_t GroupedTilesPlan::tiles_of(const Gather& gather, int64_t count) const {
+  const int64_t width = gather.x.grid_w;
+  if (!joins_rows) return count * ceil_div(width, kAmxTileRows);
+  return ceil_div((count - 1) * slab_columns + width, kAmxTileRows);
+}
+
+GroupedTilesPlan grouped_tiles_plan(const Gather& g, int terms, int threads) {
+  GroupedTilesPlan plan{};
+  const int64_t most = std::max<int64_t>({g.x.channels, g.filters, 1});
+  plan.groups_a_bundle = std::clamp<int64_t>(kAmxStep / most, 1, std::max<int64_t>(g.groups, 1));
+  plan.bundles = ceil_div(g.groups, plan.groups_a_bundle);
+  plan.panels = ceil_div(plan.groups_a_bundle * g.filters, 2 * kAmxTileRows);
+
+  const Reach rows = reach_of(g.x.rows), columns = reach_of(g.x.columns);
+  plan.slab_columns = (g.x.grid_w - 1) * g.x.step.w + columns.high - columns.low + 1;
+  const int64_t window = rows.high - rows.low + 1;
+  const int64_t row_bytes = plan.slab_columns * kPixelBytes * terms;
+  const int64_t room = (kSlabBytes / row_bytes - window) / g.x.step.h + 1;
+  const int64_t tasks = std::max<int64_t>(1, g.x.images * plan.bundles);
+  const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * int64_t{threads}, tasks);
+  const int64_t fit = std::min(std::max<int64_t>(1, room), ceil_div(g.x.grid_h, wanted));
+  plan.rows = EvenParts::at_most(g.x.grid_h, std::max<int64_t>(1, fit), 1);
+  plan.slab_rows = (plan.rows.largest() - 1) * g.x.step.h + window;
+
+  // A step of one column and row is a step of one pixel throughout the slab.
+  if (g.x.step.w == 1 && g.x.step.h == 1) {
+    const int64_t apart = plan.tiles_of(g, plan.rows.largest());
+    plan.joins_rows = true;
+    plan.joins_rows = plan.tiles_of(g, plan.rows.largest()) < apart;
+  }
+  return plan;
+}
+
+}  // namespace fastconv::cpu

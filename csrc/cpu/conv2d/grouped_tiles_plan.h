@@ -1,0 +1,31 @@
+// How a grouped convolution of few channels is laid over AMX tiles: the channels of several groups
+// side by side in one step of the reduction, their filters in one panel of 32.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/partition.h"
+
+namespace fastconv::cpu {
+
+struct GroupedTilesPlan {
+  int64_t groups_a_bundle;  // groups whose channels share a step
+  int64_t bundles;
+  int64_t panels;   // of 32 filters of a bundle
+  EvenParts rows;   // how the tasks cut the rows of the grid
+  bool joins_rows;  // tiles go on from one row of the grid to the next, over what lies between them
+
+  // What a task reads of a bundle, copied with the padding: rows and columns from the least that a
+  // tap reads to the greatest.
+  int64_t slab_rows, slab_columns;
+
+  int64_t tasks(const Gather& gather) const { return gather.x.images * rows.parts * bundles; }
+  int64_t slab_pixels() const { return slab_rows * slab_columns; }
+  // Tiles of 16 rows that cover a block of `count` rows of the grid.
+  int64_t tiles_of(const Gather& gather, int64_t count) const;
+};
+
+GroupedTilesPlan grouped_tiles_plan(const Gather& gather, int terms, int threads);
+
+}  // namespace fastconv::cpu
