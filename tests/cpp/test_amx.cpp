@@ -52,6 +52,21 @@ Conv2dProblem large_problem(Layout layout, Random& random) {
   return p;
 }
 
+// Five groups of 14 channels and 9 filters.
+Conv2dProblem grouped_problem(Layout layout, Random& random) {
+  Conv2dProblem p = large_problem(layout, random);
+  p.N = 1;
+  p.groups = 5;
+  p.H = p.P = 6;
+  p.W = p.Q = 9;
+  p.input = strides_of(layout, {p.N, p.C, p.H, p.W}, random);
+  p.weight = strides_of(layout, {p.K, p.group_in_channels(), p.R, p.S}, random);
+  p.output = strides_of(layout, {p.N, p.K, p.P, p.Q}, random);
+  return p;
+}
+
+constexpr Conv2dProblem (*kProblems[])(Layout, Random&) = {large_problem, grouped_problem};
+
 // 4608 products to a sum of fprop.
 Conv2dProblem deep_problem(Random& random) {
   Conv2dProblem p = large_problem(Layout::nchw, random);
@@ -193,7 +208,9 @@ FASTCONV_TEST(amx, integers) {
 FASTCONV_TEST(amx, error_within_what_is_stated) {
   Random random(21);
   const Conv2dProblem problems[] = {large_problem(Layout::nchw, random),
-                                    large_problem(Layout::nhwc, random), deep_problem(random)};
+                                    large_problem(Layout::nhwc, random), deep_problem(random),
+                                    grouped_problem(Layout::nchw, random),
+                                    grouped_problem(Layout::nhwc, random)};
   for (const Direction& d : directions()) {
     for (const Conv2dProblem& p : problems) {
       for (const Conv2dAlgorithm* algorithm : d.list) {
@@ -214,8 +231,9 @@ FASTCONV_TEST(amx, error_within_what_is_stated) {
 FASTCONV_TEST(amx, sixteen_bit_floats_round_once) {
   Random random(22);
   for (const Direction& d : directions()) {
-    for (DType dtype : {DType::bf16, DType::f16}) {
-      Conv2dProblem p = large_problem(Layout::nchw, random);
+    for (int i = 0; i < 4; ++i) {
+      const DType dtype = i % 2 == 0 ? DType::bf16 : DType::f16;
+      Conv2dProblem p = kProblems[i / 2](Layout::nchw, random);
       p.dtype = dtype;
       for (const Conv2dAlgorithm* algorithm : d.list) {
         if (!reason_against(*algorithm, p).empty()) continue;
@@ -236,19 +254,21 @@ FASTCONV_TEST(amx, tiny_and_huge_numbers) {
     float input, weight, output;
   };
   for (const Direction& d : directions()) {
-    const Conv2dProblem p = large_problem(Layout::nchw, random);
-    for (const Scales& s :
-         {Scales{0x1p-105f, 1, 1}, Scales{1, 0x1p-105f, 1}, Scales{1, 1, 0x1p-105f},
-          Scales{0x1p-60f, 0x1p-50f, 0x1p-50f}, Scales{0x1p-90f, 0x1p-2f, 0x1p-2f},
-          Scales{0x1p100f, 0x1p10f, 0x1p10f}, Scales{0x1p100f, 0x1p20f, 0x1p20f},
-          Scales{0x1p60f, 0x1p50f, 0x1p50f}}) {
-      for (const Conv2dAlgorithm* algorithm : d.list) {
-        if (!reason_against(*algorithm, p).empty()) continue;
-        const Operands operands({p, false}, random);
-        fill_fractions(operands, p.dtype, s.input, s.weight, s.output, random);
-        const double error = error_of(*algorithm, d, p, operands);
-        check(error <= algorithm->error, algorithm->name, " at scales ", s.input, " ", s.weight,
-              " ", s.output, ": error ", error);
+    for (const auto problem : kProblems) {
+      const Conv2dProblem p = problem(Layout::nchw, random);
+      for (const Scales& s :
+           {Scales{0x1p-105f, 1, 1}, Scales{1, 0x1p-105f, 1}, Scales{1, 1, 0x1p-105f},
+            Scales{0x1p-60f, 0x1p-50f, 0x1p-50f}, Scales{0x1p-90f, 0x1p-2f, 0x1p-2f},
+            Scales{0x1p100f, 0x1p10f, 0x1p10f}, Scales{0x1p100f, 0x1p20f, 0x1p20f},
+            Scales{0x1p60f, 0x1p50f, 0x1p50f}}) {
+        for (const Conv2dAlgorithm* algorithm : d.list) {
+          if (!reason_against(*algorithm, p).empty()) continue;
+          const Operands operands({p, false}, random);
+          fill_fractions(operands, p.dtype, s.input, s.weight, s.output, random);
+          const double error = error_of(*algorithm, d, p, operands);
+          check(error <= algorithm->error, algorithm->name, " at scales ", s.input, " ", s.weight,
+                " ", s.output, ": error ", error);
+        }
       }
     }
   }
@@ -261,55 +281,65 @@ FASTCONV_TEST(amx, special_values) {
   const Conv2dAlgorithm* const vector_units[] = {&cpu::conv2d_fprop_im2col_gemm_avx512,
                                                  &cpu::conv2d_dgrad_im2col_gemm_avx512,
                                                  &cpu::conv2d_wgrad_im2col_gemm_avx512};
+  const Conv2dAlgorithm* const grouped_units[] = {&cpu::conv2d_fprop_grouped_avx512,
+                                                  &cpu::conv2d_dgrad_grouped_avx512};
   Random random(24);
   size_t direction = 0;
   for (const Direction& d : directions()) {
-    const Conv2dAlgorithm& vectors = *vector_units[direction++];
-    for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-      for (float special : {kInfinity, -kInfinity, std::nanf(""), 3.4e38f, 3e38f}) {
-        for (auto where : {&Operands::input, &Operands::weight, &Operands::output}) {
-          Conv2dProblem p = large_problem(Layout::nchw, random);
-          p.dtype = dtype;
-          const Operands operands({p, false}, random);
-          fill_fractions(operands, dtype, 1, 8, 8, random);
-          int64_t at = random.between(0, 5000);
-          cpu::dispatch_dtype(dtype, [&](auto tag) {
-            using T = typename decltype(tag)::type;
-            (operands.*where).template for_each<T>([&](T& x) {
-              using Accumulator = typename cpu::Storage<T>::Accumulator;
-              if (at-- == 0) x = cpu::Storage<T>::store(static_cast<Accumulator>(special));
+    const auto vectors = [&](const Conv2dAlgorithm& algorithm) {
+      const bool is_grouped = std::strstr(algorithm.name, "grouped") != nullptr;
+      return is_grouped ? grouped_units[direction] : vector_units[direction];
+    };
+    for (const auto problem : kProblems) {
+      for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+        for (float special : {kInfinity, -kInfinity, std::nanf(""), 3.4e38f, 3e38f}) {
+          for (auto where : {&Operands::input, &Operands::weight, &Operands::output}) {
+            Conv2dProblem p = problem(Layout::nchw, random);
+            p.dtype = dtype;
+            const Operands operands({p, false}, random);
+            fill_fractions(operands, dtype, 1, 8, 8, random);
+            int64_t at = random.between(0, p.groups == 1 ? 5000 : 500);
+            cpu::dispatch_dtype(dtype, [&](auto tag) {
+              using T = typename decltype(tag)::type;
+              (operands.*where).template for_each<T>([&](T& x) {
+                using Accumulator = typename cpu::Storage<T>::Accumulator;
+                if (at-- == 0) x = cpu::Storage<T>::store(static_cast<Accumulator>(special));
+              });
             });
-          });
-          if (where == d.written) continue;
-          for (const Conv2dAlgorithm* algorithm : d.list) {
-            if (!reason_against(*algorithm, p).empty()) continue;
-            const Operands expected = operands, actual = operands;
-            run(vectors, p, expected.tensors(), threads(1));
-            run(*algorithm, p, actual.tensors(), threads(1));
-            check_equal(actual.*d.written, expected.*d.written, dtype,
-                        describe(algorithm->name, p, 1) + " with a " + std::to_string(special));
+            if (where == d.written) continue;
+            for (const Conv2dAlgorithm* algorithm : d.list) {
+              if (!reason_against(*algorithm, p).empty()) continue;
+              const Operands expected = operands, actual = operands;
+              run(*vectors(*algorithm), p, expected.tensors(), threads(1));
+              run(*algorithm, p, actual.tensors(), threads(1));
+              check_equal(actual.*d.written, expected.*d.written, dtype,
+                          describe(algorithm->name, p, 1) + " with a " + std::to_string(special));
+            }
           }
         }
       }
     }
+    ++direction;
   }
 }
 
 FASTCONV_TEST(amx, same_bits_at_every_thread_count) {
   Random random(25);
   for (const Direction& d : directions()) {
-    const Conv2dProblem p = large_problem(Layout::nhwc, random);
-    for (const Conv2dAlgorithm* algorithm : d.list) {
-      if (!reason_against(*algorithm, p).empty()) continue;
-      const Operands one({p, true}, random);
-      fill_fractions(one, p.dtype, 1, 1, 1, random);
-      for (int count : {2, 3}) {
-        const Operands many = one;
-        const Operands first = one;
-        run(*algorithm, p, first.tensors(), threads(1));
-        run(*algorithm, p, many.tensors(), threads(count));
-        check_equal(many.*d.written, first.*d.written, p.dtype,
-                    describe(algorithm->name, p, count));
+    for (const auto problem : kProblems) {
+      const Conv2dProblem p = problem(Layout::nhwc, random);
+      for (const Conv2dAlgorithm* algorithm : d.list) {
+        if (!reason_against(*algorithm, p).empty()) continue;
+        const Operands one({p, true}, random);
+        fill_fractions(one, p.dtype, 1, 1, 1, random);
+        for (int count : {2, 3}) {
+          const Operands many = one;
+          const Operands first = one;
+          run(*algorithm, p, first.tensors(), threads(1));
+          run(*algorithm, p, many.tensors(), threads(count));
+          check_equal(many.*d.written, first.*d.written, p.dtype,
+                      describe(algorithm->name, p, count));
+        }
       }
     }
   }
@@ -352,8 +382,8 @@ FASTCONV_TEST(amx, emulated_and_real_tiles_agree) {
   Random random(27);
   for (const Direction& d : directions()) {
     for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-      for (Layout layout : {Layout::nchw, Layout::nhwc}) {
-        Conv2dProblem p = large_problem(layout, random);
+      for (int i = 0; i < 4; ++i) {
+        Conv2dProblem p = kProblems[i / 2](i % 2 == 0 ? Layout::nchw : Layout::nhwc, random);
         p.dtype = dtype;
         for (const Conv2dAlgorithm* emulated : d.list) {
           if (!reason_against(*emulated, p).empty()) continue;
