@@ -6,6 +6,8 @@ Each call runs in a process of its own: torch's own counterparts crash on some o
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from _isolated import outcome
 from torch import Tensor, ones, zeros
 
-import fastconv  # noqa: F401  (registers the operators)
+import fastconv
 
 HUGE = 2**62
 ops = torch.ops.fastconv
@@ -270,3 +272,31 @@ def test_pool_backward_takes_indices_of_another_layout() -> None:
                     channels_last,
                 )
                 assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("filters", [0, 4, 8])
+@pytest.mark.parametrize("channels", [0, 4])
+def test_sizes_of_zero(channels: int, filters: int, groups: int) -> None:
+    """Nothing to compute is no error of the kernels', whichever of the sizes it comes from."""
+    planes = [(0, 5), (5, 0), (0, 0), (3, 3)]
+    for batch, plane, kernel, padding in itertools.product((0, 1), planes, (1, 3), (0, 1)):
+        sizes = (batch, channels, *plane)
+        options = {"padding": padding, "groups": groups}
+        weight = torch.randn(filters, channels // groups, kernel, kernel, requires_grad=True)
+        pair = [padding, padding]
+        with contextlib.suppress(RuntimeError):
+            ops.conv2d_pack_weight(weight, list(sizes), [1, 1], pair, [1, 1], groups, False, "")
+        results = []
+        for conv2d in (fastconv.conv2d, torch.nn.functional.conv2d):
+            images = torch.zeros(sizes, requires_grad=True)
+            try:
+                output = conv2d(images, weight, **options)
+                gradients = torch.autograd.grad(output.sum(), (images, weight))
+            except RuntimeError:
+                continue
+            results.append((output, *gradients))
+        # torch gives an empty batch without channels an output without channels, and no gradients.
+        if len(results) == 2 and channels > 0:
+            for ours, theirs in zip(*results, strict=True):
+                torch.testing.assert_close(ours, theirs)

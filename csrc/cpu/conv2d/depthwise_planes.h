@@ -52,6 +52,7 @@ class PlaneGather {
     const ClassTables classes = make_class_tables(axes_, plan_.columns, workspace);
     std::byte* threads = workspace + class_tables_bytes(axes_);
     const int64_t tasks = problem_.N * problem_.C * plan_.row_blocks * plan_.col_blocks;
+    if (tasks == 0) return;
     const int64_t parts = parallel.threads();
     parallel.for_each(parts, [&](int64_t part) {
       Scratch scratch = scratch_at(threads + part * thread_bytes());

@@ -136,14 +136,14 @@ struct Grouped {
   static constexpr double kError = 4e-7;
   static constexpr const char* kNote =
       "direct, a vector for the filters of several groups, sums of at most 128 products; workspace "
-      "is the weight, padded to whole vectors of filters, and up to 64 KB (1 MB where one row of "
+      "is the weight, padded to whole vectors of filters, and up to 0.2 MB (2 MB where one row of "
       "windows needs as much) a thread";
   static constexpr const char* kWgradNote =
       "direct, a vector for the channels of several groups, sums of at most 128 products; "
       "workspace "
       "is up to 16 times the weight, padded to whole vectors of channels, but for many groups "
       "once, "
-      "and 2 times that and 64 KB (1 MB where one row of windows needs as much) a thread";
+      "and 2 times that and 0.2 MB (2 MB where one row of windows needs as much) a thread";
 };
 
 }  // namespace fastconv::cpu

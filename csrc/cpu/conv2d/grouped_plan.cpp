@@ -19,7 +19,11 @@ constexpr int64_t kLargestSlab = 1024 * 1024;
 const char* grouped_reject(const Conv2dProblem& p, bool dgrad) {
   if (p.groups == 1) return "is for several groups";
   const int64_t channels = dgrad ? p.group_out_channels() : p.group_in_channels();
-  if (channels > kMostChannels) return "is for at most 32 channels per group";
+  const int64_t filters = dgrad ? p.group_in_channels() : p.group_out_channels();
+  if (channels < 1 || channels > kMostChannels || filters < 1) {
+    return "is for 1 to 32 channels per group";
+  }
+  if (p.H < 1 || p.W < 1 || p.P < 1 || p.Q < 1) return "is for images with pixels";
   // All that a row of outputs could read, in floats without overflow: no window is wider than the
   // padded image.
   const double rows = static_cast<double>(p.R - 1) * static_cast<double>(p.dilation.h) + 1;

@@ -1,4 +1,4 @@
-// How a grouped convolution of few channels is laid over vectors, in channels_last: a vector holds
+// How a grouped convolution of few channels is laid over vectors: a vector holds
 // neighbouring filters, those of several groups where a group has fewer than a vector has lanes.
 #pragma once
 

@@ -3,9 +3,9 @@
 //
 // A group of 4 channels would fill an eighth of a step of the reduction. So the groups of a bundle
 // share it: 32 neighbouring channels against 32 neighbouring filters, the weights zero where the
-// groups differ. That forms up to eight times the products, in tiles that form sixteen times as
-// many a cycle as vectors do, and the channels of a pixel are read as they lie, for every tap from
-// the same copy.
+// groups differ. Groups of 4 so take eight times the products, in tiles that form sixteen times
+// as many a cycle as vectors do, and the channels of a pixel are read as they lie, for every tap
+// from the same copy.
 #pragma once
 
 #include "cpu/amx/terms_of_dtype.h"
@@ -79,7 +79,9 @@ class GroupedTiles {
     float *line, *sum, *total;
   };
   // A tile may read as many pixels past the slab as it has rows.
-  int64_t plane_bytes() const { return (plan_.slab_pixels() + kWidth * g_.x.step.w) * kPixelBytes; }
+  int64_t plane_bytes() const {
+    return (plan_.slab_pixels() + kWidth * plan_.pixel_step) * kPixelBytes;
+  }
   Scratch carve(Carver& carver) const {
     std::byte* const slab = carver.take<std::byte>(kTerms * plane_bytes());
     float* const line = carver.take<float>((plan_.slab_columns + Planes::kSlack) * kAmxStep);
@@ -255,7 +257,7 @@ class GroupedTiles {
       const int64_t from = r * g_.x.step.h * plan_.slab_columns;
       for (int64_t q = 0; q < width; q += kWidth) {
         const int64_t size = width - q < kWidth ? width - q : kWidth;
-        store(panel, sum_tile(panel, from + q * g_.x.step.w, size, scratch), r, q, size);
+        store(panel, sum_tile(panel, from + q * plan_.pixel_step, size, scratch), r, q, size);
       }
     }
   }
@@ -265,7 +267,7 @@ class GroupedTiles {
   const float* sum_tile(const Panel& panel, int64_t from, int64_t pixels,
                         const Scratch& scratch) const {
     const Im2col& m = g_.x;
-    const int64_t row_bytes = m.step.w * kPixelBytes;
+    const int64_t row_bytes = plan_.pixel_step * kPixelBytes;
     StepsOfA a{{}, row_bytes, kAmxTileRows * row_bytes, plane_bytes()};
     const std::byte* weight = panel.weight;
     bool waiting = false;

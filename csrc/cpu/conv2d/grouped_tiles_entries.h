@@ -6,7 +6,6 @@
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/entries.h"
-#include "cpu/conv2d/grouped_plan.h"
 #include "cpu/conv2d/grouped_tiles.h"
 #include "cpu/conv2d/zero_fill.h"
 
@@ -40,12 +39,12 @@ class GroupedOfTerms {
   static constexpr double kError = kTerms == 1 ? 4e-3 : 1e-5;
   static constexpr const char* kNote =
       kTerms == 1
-          ? "bfloat16 products in AMX tiles, 32 channels of several groups against 32 "
-            "filters; workspace up to 0.4 MB a thread (2 MB where one row of windows needs "
-            "as much), and the weight as bfloat16 in tiles (up to 8 times itself)"
-          : "two bfloat16 terms and three products in AMX tiles, 32 channels of several "
-            "groups against 32 filters; workspace up to 0.4 MB a thread (2 MB where one "
-            "row of windows needs as much), and the weight in tiles (up to 16 times itself)";
+          ? "bfloat16 products in AMX tiles, 32 channels of several groups against 32 filters; "
+            "workspace up to 0.9 MB a thread (4.5 MB where one row of windows needs as much), and "
+            "the weight in tiles, 2 KiB for each tap of so many"
+          : "two bfloat16 terms and three products (four of float16) in AMX tiles, 32 channels of "
+            "several groups against 32 filters; workspace up to 0.9 MB a thread (4.5 MB where one "
+            "row of windows needs as much), and the weight in tiles, 4 KiB for each tap of so many";
 
   // In front of a packed weight.
   struct alignas(64) PackedHeader {
@@ -55,7 +54,7 @@ class GroupedOfTerms {
 
   static const char* reject(const Conv2dProblem& p, bool dgrad) {
     const char* const reason = reject_terms<kTerms>(p);
-    return reason != nullptr ? reason : grouped_reject(p, dgrad);
+    return reason != nullptr ? reason : grouped_tiles_reject(p, dgrad);
   }
   static const char* fprop_reject(const Conv2dProblem& p) { return reject(p, false); }
   static const char* dgrad_reject(const Conv2dProblem& p) { return reject(p, true); }
@@ -102,12 +101,9 @@ class GroupedOfTerms {
         return;
       }
       const Kernel<T> kernel(fprop_gather(p), parallel.threads());
-      const std::byte* packed = t.packed_weight + sizeof header;
-      if (!p.weight_is_packed) {
-        std::byte* const own = workspace + kernel.workspace(parallel.threads());
-        kernel.pack(static_cast<const T*>(t.weight), own, parallel);
-        packed = own;
-      }
+      std::byte* const own = workspace + kernel.workspace(parallel.threads());
+      if (!p.weight_is_packed) kernel.pack(static_cast<const T*>(t.weight), own, parallel);
+      const std::byte* const packed = p.weight_is_packed ? t.packed_weight + sizeof header : own;
       kernel.run(static_cast<const T*>(t.input), packed, static_cast<const T*>(t.bias),
                  static_cast<T*>(t.output), workspace, parallel);
     });

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/amx/blocking.h"
+#include "cpu/conv2d/grouped_plan.h"
 
 namespace fastconv::cpu {
 namespace {
@@ -10,8 +11,15 @@ namespace {
 // A slab stays in L2 beside the weights and the output.
 constexpr int64_t kSlabBytes = 256 * 1024;
 constexpr int64_t kPixelBytes = kAmxStep * 2;
+// A tile reads on by as many steps as it has rows, be they of the image or not.
+constexpr int64_t kLargestStride = 32;
 
 }  // namespace
+
+const char* grouped_tiles_reject(const Conv2dProblem& p, bool dgrad) {
+  const bool too_wide = !dgrad && p.Q > 1 && p.stride.w > kLargestStride;
+  return too_wide ? "is for strides of at most 32" : grouped_reject(p, dgrad);
+}
 
 int64_t GroupedTilesPlan::tiles_of(const Gather& gather, int64_t count) const {
   const int64_t width = gather.x.grid_w;
@@ -26,8 +34,9 @@ GroupedTilesPlan grouped_tiles_plan(const Gather& g, int terms, int threads) {
   plan.bundles = ceil_div(g.groups, plan.groups_a_bundle);
   plan.panels = ceil_div(plan.groups_a_bundle * g.filters, 2 * kAmxTileRows);
 
+  plan.pixel_step = g.x.grid_w > 1 ? g.x.step.w : 1;
   const Reach rows = reach_of(g.x.rows), columns = reach_of(g.x.columns);
-  plan.slab_columns = (g.x.grid_w - 1) * g.x.step.w + columns.high - columns.low + 1;
+  plan.slab_columns = (g.x.grid_w - 1) * plan.pixel_step + columns.high - columns.low + 1;
   const int64_t window = rows.high - rows.low + 1;
   const int64_t row_bytes = plan.slab_columns * kPixelBytes * terms;
   const int64_t room = (kSlabBytes / row_bytes - window) / g.x.step.h + 1;

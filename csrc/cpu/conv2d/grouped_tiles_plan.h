@@ -16,6 +16,10 @@ struct GroupedTilesPlan {
   EvenParts rows;   // how the tasks cut the rows of the grid
   bool joins_rows;  // tiles go on from one row of the grid to the next, over what lies between them
 
+  // Pixels of the slab from one pixel of a row of the grid to the next: the stride, where there is
+  // a next one.
+  int64_t pixel_step;
+
   // What a task reads of a bundle, copied with the padding: rows and columns from the least that a
   // tap reads to the greatest.
   int64_t slab_rows, slab_columns;
@@ -25,6 +29,9 @@ struct GroupedTilesPlan {
   // Tiles of 16 rows that cover a block of `count` rows of the grid.
   int64_t tiles_of(const Gather& gather, int64_t count) const;
 };
+
+// Why this problem is not for the tiles, though it may be for the vectors; or nullptr.
+const char* grouped_tiles_reject(const Conv2dProblem& problem, bool dgrad);
 
 GroupedTilesPlan grouped_tiles_plan(const Gather& gather, int terms, int threads);
 
