@@ -34,6 +34,15 @@ const char* grouped_reject(const Conv2dProblem& p, bool dgrad) {
                                                    : nullptr;
 }
 
+EvenParts rows_of_tasks(const Gather& g, int64_t bundles, int64_t slab_rows, int threads) {
+  const Reach reach = reach_of(g.x.rows);
+  const int64_t room = (slab_rows - (reach.high - reach.low + 1)) / g.x.step.h + 1;
+  const int64_t tasks = std::max<int64_t>(1, g.x.images * bundles);
+  const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * int64_t{threads}, tasks);
+  const int64_t most = std::min(std::max<int64_t>(1, room), ceil_div(g.x.grid_h, wanted));
+  return EvenParts::at_most(g.x.grid_h, std::max<int64_t>(1, most), 1);
+}
+
 GroupedPlan grouped_plan(const Gather& g, int64_t lanes, int threads) {
   GroupedPlan plan{};
   plan.lanes = lanes;
@@ -48,13 +57,8 @@ GroupedPlan grouped_plan(const Gather& g, int64_t lanes, int threads) {
   const Reach rows = reach_of(g.x.rows), columns = reach_of(g.x.columns);
   plan.slab_columns = (g.x.grid_w - 1) * g.x.step.w + columns.high - columns.low + 1;
   const int64_t row_bytes = plan.slab_columns * plan.chunks * lanes * int64_t{sizeof(float)};
-  const int64_t window = rows.high - rows.low + 1;
-  const int64_t room = (kSlabBytes / row_bytes - window) / g.x.step.h + 1;
-  const int64_t tasks = std::max<int64_t>(1, g.x.images * plan.bundles);
-  const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * int64_t{threads}, tasks);
-  const int64_t most = std::min(std::max<int64_t>(1, room), ceil_div(g.x.grid_h, wanted));
-  plan.rows = EvenParts::at_most(g.x.grid_h, std::max<int64_t>(1, most), 1);
-  plan.slab_rows = (plan.rows.largest() - 1) * g.x.step.h + window;
+  plan.rows = rows_of_tasks(g, plan.bundles, kSlabBytes / row_bytes, threads);
+  plan.slab_rows = (plan.rows.largest() - 1) * g.x.step.h + rows.high - rows.low + 1;
   return plan;
 }
 

@@ -32,6 +32,10 @@ struct GroupedPlan {
 // Why this problem is not for the kernels, or nullptr.
 const char* grouped_reject(const Conv2dProblem& problem, bool dgrad);
 
+// The rows of the grid in tasks whose slabs have so many rows at most, and tasks enough for the
+// threads.
+EvenParts rows_of_tasks(const Gather& gather, int64_t bundles, int64_t slab_rows, int threads);
+
 GroupedPlan grouped_plan(const Gather& gather, int64_t lanes, int threads);
 
 }  // namespace fastconv::cpu

@@ -37,14 +37,9 @@ GroupedTilesPlan grouped_tiles_plan(const Gather& g, int terms, int threads) {
   plan.pixel_step = g.x.grid_w > 1 ? g.x.step.w : 1;
   const Reach rows = reach_of(g.x.rows), columns = reach_of(g.x.columns);
   plan.slab_columns = (g.x.grid_w - 1) * plan.pixel_step + columns.high - columns.low + 1;
-  const int64_t window = rows.high - rows.low + 1;
   const int64_t row_bytes = plan.slab_columns * kPixelBytes * terms;
-  const int64_t room = (kSlabBytes / row_bytes - window) / g.x.step.h + 1;
-  const int64_t tasks = std::max<int64_t>(1, g.x.images * plan.bundles);
-  const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * int64_t{threads}, tasks);
-  const int64_t fit = std::min(std::max<int64_t>(1, room), ceil_div(g.x.grid_h, wanted));
-  plan.rows = EvenParts::at_most(g.x.grid_h, std::max<int64_t>(1, fit), 1);
-  plan.slab_rows = (plan.rows.largest() - 1) * g.x.step.h + window;
+  plan.rows = rows_of_tasks(g, plan.bundles, kSlabBytes / row_bytes, threads);
+  plan.slab_rows = (plan.rows.largest() - 1) * g.x.step.h + rows.high - rows.low + 1;
 
   // A step of one column and row is a step of one pixel throughout the slab.
   if (g.x.step.w == 1 && g.x.step.h == 1) {
