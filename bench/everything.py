@@ -26,6 +26,7 @@ RUNS = {
     "batch-16": "--pass all --batch 16 --limit 20 --seconds 0.2",
     "precision": "--precision ieee tf32 bf16 --kind 3x3 --limit 25 --freeze --seconds 0.2",
     "16-bit": "--dtype bfloat16 float16 --limit 30 --seconds 0.2",
+    "grouped": "--kind grouped --dtype float32 bfloat16 float16 --pass all --seconds 0.2",
     "pooling": "--kind pool --pass forward backward --layout NCHW --seconds 0.2",
     "cold": "--cold --limit 30 --seconds 0.3",
     "memory": "--memory --limit 25 --seconds 0.1",

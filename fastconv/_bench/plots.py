@@ -145,7 +145,11 @@ def draw_rates(results: Results, setting: Setting, rows: Sequence[Row]) -> Figur
     else:
         axes.set_xticks([])
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower left", bbox_to_anchor=(1, 0), frameon=False, handletextpad=0)
+    # Beside the axes too, where the peaks leave it room.
+    marks = sorted([0.0, *(peak / top for peak in peaks.values()), 1.0])
+    low, high = max(itertools.pairwise(marks), key=lambda gap: gap[1] - gap[0])
+    beside = (1, (low + high) / 2)
+    axes.legend(loc="center left", bbox_to_anchor=beside, frameon=False, handletextpad=0)
     title = f"Operations a second, each side at its faster layout\n{setting}"
     if highest > peaks["float32"]:
         title += "; Winograd and padding save products of the definition"
