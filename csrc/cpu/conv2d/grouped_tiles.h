@@ -212,14 +212,16 @@ class GroupedTiles {
     const auto lanes = static_cast<__mmask32>(first_lanes(channels));
     for (int64_t h = rows.begin; h < rows.begin + rows.size; ++h) {
       const bool row_inside = h >= 0 && h < m.height;
-      const T* from = x + h * m.strides.h + columns.begin * m.strides.w;
-      for (int64_t i = 0; i < columns.size; ++i, to += kPixelBytes, from += m.strides.w) {
+      for (int64_t i = 0; i < columns.size; ++i, to += kPixelBytes) {
         const int64_t w = columns.begin + i;
-        const bool inside = row_inside && w >= 0 && w < m.width;
+        if (!row_inside || w < 0 || w >= m.width) {
+          _mm512_store_si512(to, _mm512_setzero_si512());
+          continue;
+        }
+        const T* const from = x + h * m.strides.h + w * m.strides.w;
+        _mm512_store_si512(to, _mm512_maskz_loadu_epi16(lanes, from));
         // Pixels are too far apart for the hardware to see the next ones coming.
         __builtin_prefetch(from + 16 * m.strides.w);
-        _mm512_store_si512(to,
-                           inside ? _mm512_maskz_loadu_epi16(lanes, from) : _mm512_setzero_si512());
       }
     }
   }
