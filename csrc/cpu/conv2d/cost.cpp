@@ -50,7 +50,8 @@ constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
 // channels_last: other kernels are up to 2.6 times as fast.
 constexpr double kOneChannelInPixels = 6e9;
 
-// The same for groups of few channels: a run, and elements that are not neighbours, a second.
+// im2col for groups of few channels: the seconds that a run takes, and elements a second that are
+// not neighbours.
 constexpr double kShortRun = 6e-9;
 constexpr double kStridedPixels = 0.67e9;
 
@@ -58,8 +59,8 @@ constexpr double kStridedPixels = 0.67e9;
 // gathered lane by lane.
 constexpr double kPermutedProducts = 2.2e9;
 constexpr double kGatheredWeights = 0.8e9;
-// For the gradient of the weight, whose sums wait for memory more often; bytes a second that become
-// vectors of channels.
+// The same products for the gradient of the weight, whose sums wait for memory more often. Bytes a
+// second that become vectors of channels.
 constexpr double kPermutedSums = 1.2e9;
 constexpr double kTurnedChannels = 5e9;
 
