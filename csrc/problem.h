@@ -86,6 +86,12 @@ struct Conv2dProblem {
 
   constexpr int64_t group_in_channels() const { return C / groups; }
   constexpr int64_t group_out_channels() const { return K / groups; }
+  // For an algorithm that is not the one that packed the weight.
+  constexpr Conv2dProblem unpacked() const {
+    Conv2dProblem problem = *this;
+    problem.weight_is_packed = false;
+    return problem;
+  }
 };
 
 // The three tensors by their place in the forward pass, and which of them is written depends on the

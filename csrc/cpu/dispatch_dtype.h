@@ -11,28 +11,18 @@ struct TypeTag {
   using type = T;
 };
 
-// fn(TypeTag<T>{}) with the element type of `dtype`.
-template <class F>
-static decltype(auto) dispatch_dtype(DType dtype, const F& fn) {
-  switch (dtype) {
-    case DType::f64:
-      return fn(TypeTag<double>{});
-    case DType::bf16:
-      return fn(TypeTag<bfloat16>{});
-    case DType::f16:
-      return fn(TypeTag<float16>{});
-    case DType::f32:
-      break;
-  }
-  return fn(TypeTag<float>{});
-}
-
-// The same for a dtype that float accumulates: not float64.
+// fn(TypeTag<T>{}) with the element type of `dtype`, one that float accumulates: not float64.
 template <class F>
 static decltype(auto) dispatch_float(DType dtype, const F& fn) {
   if (dtype == DType::bf16) return fn(TypeTag<bfloat16>{});
   if (dtype == DType::f16) return fn(TypeTag<float16>{});
   return fn(TypeTag<float>{});
+}
+
+// The same for every dtype.
+template <class F>
+static decltype(auto) dispatch_dtype(DType dtype, const F& fn) {
+  return dtype == DType::f64 ? fn(TypeTag<double>{}) : dispatch_float(dtype, fn);
 }
 
 }  // namespace fastconv::cpu

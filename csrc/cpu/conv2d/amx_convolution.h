@@ -68,8 +68,6 @@ class AmxConvolution {
 
   static const char* reject(const Conv2dProblem& p) { return reject_terms<kTerms>(p); }
 
-  static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
   // In front of a packed weight. The tiles are those of one layout of the product: a call with
   // another one packs for itself.
   struct alignas(64) PackedHeader {
@@ -104,15 +102,10 @@ class AmxConvolution {
     });
   }
 
-  static Conv2dProblem unpacked(Conv2dProblem p) {
-    p.weight_is_packed = false;
-    return p;
-  }
-
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
     return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      return larger(conv2d_fprop_im2col_gemm_avx512.workspace(unpacked(p), threads),
+      return larger(conv2d_fprop_im2col_gemm_avx512.workspace(p.unpacked(), threads),
                     GatherGemm<TargetOf<T>, T>(fprop_gather(p), threads).workspace(false));
     });
   }
@@ -124,7 +117,7 @@ class AmxConvolution {
       PackedHeader header;
       if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
       if (!terms_serve_fprop<T>(p, t, p.weight_is_packed ? &header.magnitude : nullptr, parallel)) {
-        conv2d_fprop_im2col_gemm_avx512.run(unpacked(p), t, workspace, parallel);
+        conv2d_fprop_im2col_gemm_avx512.run(p.unpacked(), t, workspace, parallel);
         return;
       }
       const Gather gather = fprop_gather(p);

@@ -239,7 +239,7 @@ double grouped_tiles_seconds(const Gather& g, int terms, bool weight_is_packed, 
   const GroupedTilesPlan plan = grouped_tiles_plan(g, terms, threads);
   const double blocks = as_double(g.x.images * plan.bundles * plan.rows.parts);
   const double panels = as_double(plan.bundles * plan.panels * g.x.taps());
-  const double tiles = as_double(plan.tiles_of(g, plan.rows.largest()) * plan.panels);
+  const double tiles = as_double(plan.tiles * plan.panels);
   const double products = blocks * tiles * as_double(g.x.taps()) * kTileProducts;
   const double copied = blocks * as_double(plan.slab_pixels()) * kAmxStep;
   const double stored = blocks * tiles * kAmxTileRows * 2 * kAmxTileRows;
@@ -273,12 +273,11 @@ double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
 double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   // Of the taps, each pixel takes part in those that its residue modulo the stride allows.
   const double taps = as_double(p.R * p.S) / as_double(p.stride.h) / as_double(p.stride.w);
-  double seconds = im2col_gemm_seconds(
-      as_double(p.N) * as_double(p.H * p.W), as_double(p.group_out_channels()) * taps,
-      share_of_products(dgrad_gather(p, 0, 0), isa), p.group_in_channels(), p.groups,
-      p.input.c == 1, true, isa, threads);
-  for_each_dgrad_class(p, [&](const Gather& g) { seconds += short_runs_seconds(g, threads); });
-  return seconds;
+  return im2col_gemm_seconds(as_double(p.N) * as_double(p.H * p.W),
+                             as_double(p.group_out_channels()) * taps,
+                             share_of_products(dgrad_gather(p, 0, 0), isa), p.group_in_channels(),
+                             p.groups, p.input.c == 1, true, isa, threads) +
+         sum_over_dgrad_classes(p, [&](const Gather& g) { return short_runs_seconds(g, threads); });
 }
 
 double amx_fprop_seconds(const Conv2dProblem& p, int terms, int threads) {
@@ -286,10 +285,8 @@ double amx_fprop_seconds(const Conv2dProblem& p, int terms, int threads) {
 }
 
 double amx_dgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
-  double sum = 0;
-  for_each_dgrad_class(
-      p, [&](const Gather& g) { sum += amx_gather_seconds(g, false, terms, threads); });
-  return sum;
+  return sum_over_dgrad_classes(
+      p, [&](const Gather& g) { return amx_gather_seconds(g, false, terms, threads); });
 }
 
 double amx_wgrad_seconds(const Conv2dProblem& p, int terms, int threads) {

@@ -54,6 +54,14 @@ static void for_each_dgrad_class(const Conv2dProblem& p, const F& fn) {
   }
 }
 
+// Of fn(gather), estimates of time.
+template <class F>
+static double sum_over_dgrad_classes(const Conv2dProblem& p, const F& fn) {
+  double sum = 0;
+  for_each_dgrad_class(p, [&](const Gather& gather) { sum += fn(gather); });
+  return sum;
+}
+
 // The same gather from a copy of x: groups one after another, channels_last in each.
 Gather with_channels_innermost(Gather gather);
 

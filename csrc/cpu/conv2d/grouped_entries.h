@@ -42,23 +42,21 @@ struct Grouped {
   }
   static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
-    const Gather gather = fprop_gather(p);
-    std::byte* const own = workspace + scratch_bytes(gather, parallel.threads());
+    const GroupedPixels<Target> kernel(fprop_gather(p), parallel.threads());
+    std::byte* const own = workspace + kernel.workspace(parallel.threads());
     if (!p.weight_is_packed) pack_weight(p, t, own, parallel);
     const std::byte* const packed = p.weight_is_packed ? t.packed_weight : own;
     dispatch_float(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      GroupedPixels<Target>(gather, parallel.threads())
-          .run(static_cast<const T*>(t.input), reinterpret_cast<const float*>(packed),
-               static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
+      kernel.run(static_cast<const T*>(t.input), reinterpret_cast<const float*>(packed),
+                 static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
     });
   }
 
   static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
     int64_t most = 0;
     for_each_dgrad_class(p, [&](const Gather& gather) {
-      const int64_t bytes = scratch_bytes(gather, threads) + weight_bytes(gather);
-      most = bytes > most ? bytes : most;
+      most = larger(most, scratch_bytes(gather, threads) + weight_bytes(gather));
     });
     return most;
   }
@@ -69,9 +67,9 @@ struct Grouped {
       using T = typename decltype(tag)::type;
       const T* const no_bias = nullptr;
       for_each_dgrad_class(p, [&](const Gather& gather) {
-        float* const packed =
-            reinterpret_cast<float*>(workspace + scratch_bytes(gather, parallel.threads()));
         const GroupedPixels<Target> kernel(gather, parallel.threads());
+        float* const packed =
+            reinterpret_cast<float*>(workspace + kernel.workspace(parallel.threads()));
         kernel.pack(static_cast<const T*>(t.weight), packed, parallel);
         kernel.run(static_cast<const T*>(t.output), packed, no_bias, static_cast<T*>(t.input),
                    workspace, parallel);
@@ -95,11 +93,8 @@ struct Grouped {
     return grouped_seconds(fprop_gather(p), kLanes, p.weight_is_packed, threads);
   }
   static double dgrad_cost(const Conv2dProblem& p, int threads) {
-    double seconds = 0;
-    for_each_dgrad_class(p, [&](const Gather& gather) {
-      seconds += grouped_seconds(gather, kLanes, false, threads);
-    });
-    return seconds;
+    return sum_over_dgrad_classes(
+        p, [&](const Gather& gather) { return grouped_seconds(gather, kLanes, false, threads); });
   }
 
   static double wgrad_cost(const Conv2dProblem& p, int threads) {

@@ -59,8 +59,6 @@ class GroupedOfTerms {
   static const char* fprop_reject(const Conv2dProblem& p) { return reject(p, false); }
   static const char* dgrad_reject(const Conv2dProblem& p) { return reject(p, true); }
 
-  static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
   static int64_t packed_weight_bytes(const Conv2dProblem& p) {
     return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       return int64_t{sizeof(PackedHeader)} +
@@ -78,15 +76,10 @@ class GroupedOfTerms {
     });
   }
 
-  static Conv2dProblem unpacked(Conv2dProblem p) {
-    p.weight_is_packed = false;
-    return p;
-  }
-
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
     return dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       const Kernel<typename decltype(tag)::type> kernel(fprop_gather(p), threads);
-      return larger(conv2d_fprop_grouped_avx512.workspace(unpacked(p), threads),
+      return larger(conv2d_fprop_grouped_avx512.workspace(p.unpacked(), threads),
                     kernel.workspace(threads) + (p.weight_is_packed ? 0 : kernel.weight_bytes()));
     });
   }
@@ -97,7 +90,7 @@ class GroupedOfTerms {
       PackedHeader header;
       if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
       if (!terms_serve_fprop<T>(p, t, p.weight_is_packed ? &header.magnitude : nullptr, parallel)) {
-        conv2d_fprop_grouped_avx512.run(unpacked(p), t, workspace, parallel);
+        conv2d_fprop_grouped_avx512.run(p.unpacked(), t, workspace, parallel);
         return;
       }
       const Kernel<T> kernel(fprop_gather(p), parallel.threads());
@@ -143,11 +136,9 @@ class GroupedOfTerms {
     return grouped_tiles_seconds(fprop_gather(p), kTerms, p.weight_is_packed, threads);
   }
   static double dgrad_cost(const Conv2dProblem& p, int threads) {
-    double seconds = 0;
-    for_each_dgrad_class(p, [&](const Gather& gather) {
-      seconds += grouped_tiles_seconds(gather, kTerms, false, threads);
+    return sum_over_dgrad_classes(p, [&](const Gather& gather) {
+      return grouped_tiles_seconds(gather, kTerms, false, threads);
     });
-    return seconds;
   }
 };
 

@@ -14,17 +14,18 @@ constexpr int64_t kPixelBytes = kAmxStep * 2;
 // A tile reads on by as many steps as it has rows, be they of the image or not.
 constexpr int64_t kLargestStride = 32;
 
+int64_t tiles_of_rows(const GroupedTilesPlan& plan, const Gather& g) {
+  return plan.rows.largest() * ceil_div(g.x.grid_w, kAmxTileRows);
+}
+int64_t tiles_of_joined_rows(const GroupedTilesPlan& plan, const Gather& g) {
+  return ceil_div((plan.rows.largest() - 1) * plan.slab_columns + g.x.grid_w, kAmxTileRows);
+}
+
 }  // namespace
 
 const char* grouped_tiles_reject(const Conv2dProblem& p, bool dgrad) {
   const bool too_wide = !dgrad && p.Q > 1 && p.stride.w > kLargestStride;
   return too_wide ? "is for strides of at most 32" : grouped_reject(p, dgrad);
-}
-
-int64_t GroupedTilesPlan::tiles_of(const Gather& gather, int64_t count) const {
-  const int64_t width = gather.x.grid_w;
-  if (!joins_rows) return count * ceil_div(width, kAmxTileRows);
-  return ceil_div((count - 1) * slab_columns + width, kAmxTileRows);
 }
 
 GroupedTilesPlan grouped_tiles_plan(const Gather& g, int terms, int threads) {
@@ -42,11 +43,10 @@ GroupedTilesPlan grouped_tiles_plan(const Gather& g, int terms, int threads) {
   plan.slab_rows = (plan.rows.largest() - 1) * g.x.step.h + rows.high - rows.low + 1;
 
   // A step of one column and row is a step of one pixel throughout the slab.
-  if (g.x.step.w == 1 && g.x.step.h == 1) {
-    const int64_t apart = plan.tiles_of(g, plan.rows.largest());
-    plan.joins_rows = true;
-    plan.joins_rows = plan.tiles_of(g, plan.rows.largest()) < apart;
-  }
+  const bool can_join = g.x.step.w == 1 && g.x.step.h == 1;
+  const int64_t joined = tiles_of_joined_rows(plan, g), apart = tiles_of_rows(plan, g);
+  plan.joins_rows = can_join && joined < apart;
+  plan.tiles = plan.joins_rows ? joined : apart;
   return plan;
 }
 

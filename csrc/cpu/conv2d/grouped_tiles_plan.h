@@ -15,6 +15,7 @@ struct GroupedTilesPlan {
   int64_t panels;   // of 32 filters of a bundle
   EvenParts rows;   // how the tasks cut the rows of the grid
   bool joins_rows;  // tiles go on from one row of the grid to the next, over what lies between them
+  int64_t tiles;    // of 16 pixels, that cover the rows of a task
 
   // Pixels of the slab from one pixel of a row of the grid to the next: the stride, where there is
   // a next one.
@@ -26,8 +27,6 @@ struct GroupedTilesPlan {
 
   int64_t tasks(const Gather& gather) const { return gather.x.images * rows.parts * bundles; }
   int64_t slab_pixels() const { return slab_rows * slab_columns; }
-  // Tiles of 16 rows that cover a block of `count` rows of the grid.
-  int64_t tiles_of(const Gather& gather, int64_t count) const;
 };
 
 // Why this problem is not for the tiles, though it may be for the vectors; or nullptr.

@@ -168,7 +168,7 @@ struct WinogradAlgorithm {
 
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
     const int64_t own = Kernel(winograd_fprop(p), threads).workspace(p.weight_is_packed);
-    const int64_t other = Elsewhere::fprop().workspace(unpacked(p), threads);
+    const int64_t other = Elsewhere::fprop().workspace(p.unpacked(), threads);
     return own > other ? own : other;
   }
   static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
@@ -186,7 +186,7 @@ struct WinogradAlgorithm {
             .run(static_cast<const float*>(t.input), static_cast<const float*>(t.weight), packed,
                  static_cast<const float*>(t.bias), static_cast<float*>(t.output), workspace,
                  parallel);
-    if (!done) Elsewhere::fprop().run(unpacked(p), t, workspace, parallel);
+    if (!done) Elsewhere::fprop().run(p.unpacked(), t, workspace, parallel);
   }
   static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
@@ -234,11 +234,6 @@ struct WinogradAlgorithm {
   }
 
  private:
-  static Conv2dProblem unpacked(Conv2dProblem p) {
-    p.weight_is_packed = false;
-    return p;
-  }
-
   static constexpr double kError = kLarge ? Between::kErrorF4 : Between::kErrorF2;
   static constexpr const char* kNote = kLarge ? Between::kNoteF4 : Between::kNoteF2;
 };

@@ -66,6 +66,7 @@ struct GemmShape {
 // Not by (a + b - 1) / b: strides may be as large as an int64 is.
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0 ? 1 : 0); }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // A range cut into `parts` pieces whose sizes differ by at most one `unit` (the last may be
 // shorter).
