@@ -4,6 +4,7 @@
 // included under the AVX-512 pragma.
 #pragma once
 
+#include "cpu/amx/beside_products.h"
 #include "cpu/amx/pack_tiles.h"
 #include "cpu/amx/tile_product.h"
 #include "cpu/gemm/frame.h"
@@ -74,27 +75,42 @@ void gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& a,
       tiles_of_b = in_panels(b, columns.begin);
       panel_bytes = b.panel_stride;
     }
-    for (int64_t tile = 0; tile < tiles.parts; ++tile) {
-      const int64_t i = tiles.begin(tile), height = tiles.size(tile);
-      const Range tile_rows{rows.begin + i, height};
-      const StepsOfA steps_of_a =
-          a.panels == nullptr
-              ? steps_of_rows(a, tile_rows, k, scratch)
-              : StepsOfA::of_tiles(in_panels(a, tile_rows.begin), steps, kStepBytes);
-      for (int64_t j = 0; j < columns.size; j += Shape::kTileColumns) {
-        const int64_t left = columns.size - j;
-        const int64_t width = left < Shape::kTileColumns ? left : Shape::kTileColumns;
-        multiply_tiles<Target>(height > kAmxTileRows, width > 16, steps, steps_of_a,
-                               tiles_of_b + j / Shape::kTileColumns * panel_bytes, scratch.sum(),
-                               Shape::kTileColumns);
-        if (last && out.at != nullptr) {
-          move_sum(scratch.sum(), Shape::kTileColumns, height, width, begin.from(i, j),
-                   begin.row_stride, out.at + i * out.stride + j, out.stride);
-        } else {
-          move_sum(scratch.sum(), Shape::kTileColumns, height, width, begin.from(i, j),
-                   begin.row_stride, c.data + i * c.stride + j, c.stride);
+    const int64_t panels = ceil_div(columns.size, Shape::kTileColumns);
+    const auto multiply = [&](auto* to, int64_t to_stride) {
+      FetchAndMove<std::remove_pointer_t<decltype(to)>> beside;
+      for (int64_t tile = 0; tile < tiles.parts; ++tile) {
+        const int64_t i = tiles.begin(tile), height = tiles.size(tile);
+        const Range tile_rows{rows.begin + i, height};
+        const StepsOfA steps_of_a =
+            a.panels == nullptr
+                ? steps_of_rows(a, tile_rows, k, scratch)
+                : StepsOfA::of_tiles(in_panels(a, tile_rows.begin), steps, kStepBytes);
+        for (int64_t panel = 0; panel < panels; ++panel) {
+          const int64_t j = panel * Shape::kTileColumns, left = columns.size - j;
+          const int64_t width = left < Shape::kTileColumns ? left : Shape::kTileColumns;
+          const std::byte* const tiles_here = tiles_of_b + panel * panel_bytes;
+          if constexpr (kTerms > 1) {
+            beside.fetch = {tiles_here, panel + 1 < panels ? tiles_here + panel_bytes : tiles_of_b};
+          }
+          float* const sum = scratch.sum((tile * panels + panel) % 2);
+          multiply_tiles<Target>(height > kAmxTileRows, width > 16, steps, steps_of_a, tiles_here,
+                                 beside, sum, Shape::kTileColumns);
+          beside.sum = {sum,
+                        Shape::kTileColumns,
+                        height,
+                        width,
+                        begin.from(i, j),
+                        begin.row_stride,
+                        to + i * to_stride + j,
+                        to_stride};
         }
       }
+      beside.sum.finish();
+    };
+    if (last && out.at != nullptr) {
+      multiply(out.at, out.stride);
+    } else {
+      multiply(c.data, c.stride);
     }
   }
 }

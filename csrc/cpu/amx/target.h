@@ -85,13 +85,14 @@ struct PackScratch<AmxTarget<Tiles, kTerms, kProducts>, Element> {
   static constexpr int64_t kLanesOfRows = Shape::kTileRows;
   static constexpr int64_t kTileElements = Shape::kTileRows * Shape::kTileRowStride;
   static constexpr int64_t kTilesElements = kTileElements;
-  // What is to be transposed; then 32 rows of A and a whole block of B as tiles, and C.
+  // What is to be transposed; then 32 rows of A and a whole block of B as tiles, and two
+  // sums, one of which is moved while the other is formed.
   static constexpr int64_t kTransposedBytes = kTileElements * int64_t{sizeof(Element)};
   static constexpr int64_t kRowsBytes = Shape::kTileRows * Shape::kDepth * kTerms * 2;
   static constexpr int64_t kColumnsBytes = kBlockColumns * Shape::kDepth * kTerms * 2;
   static constexpr int64_t kSumBytes = Shape::kTileRows * Shape::kTileColumns * 4;
   static constexpr int64_t kStageElements =
-      (kTransposedBytes + kRowsBytes + kColumnsBytes + kSumBytes) / int64_t{sizeof(Element)};
+      (kTransposedBytes + kRowsBytes + kColumnsBytes + 2 * kSumBytes) / int64_t{sizeof(Element)};
 
   Element* tile;
   Element* stage;
@@ -99,7 +100,9 @@ struct PackScratch<AmxTarget<Tiles, kTerms, kProducts>, Element> {
 
   std::byte* tiles_of_a() const { return reinterpret_cast<std::byte*>(stage) + kTransposedBytes; }
   std::byte* tiles_of_b() const { return tiles_of_a() + kRowsBytes; }
-  float* sum() const { return reinterpret_cast<float*>(tiles_of_b() + kColumnsBytes); }
+  float* sum(int64_t which) const {
+    return reinterpret_cast<float*>(tiles_of_b() + kColumnsBytes + which * kSumBytes);
+  }
 };
 
 }  // namespace fastconv::cpu

@@ -1,5 +1,8 @@
-// Products of tiles. To be included under the AVX-512 pragma.
+// Products of tiles, and what is done beside them: they leave the vector units and the caches'
+// ports idle. To be included under the AVX-512 pragma.
 #pragma once
+
+#include <type_traits>
 
 #include "cpu/amx/split.h"
 #include "cpu/gemm/blocking.h"
@@ -71,64 +74,59 @@ struct TileProduct {
   // Of three terms the products below 2^-24 are left out, of two those below 2^-16 but where four
   // products are asked for. Consecutive products share an operand, which is then loaded once: 14
   // loads for 24 products.
-  template <int kTerms, int kProducts>
-  static void run(int64_t steps, const StepsOfA& a, const std::byte* b, float* sum,
+  template <int kTerms, int kProducts, class Work>
+  static void run(int64_t steps, const StepsOfA& a, const std::byte* b, Work& beside, float* sum,
                   int64_t stride) {
+    beside.begin(steps * kProducts);
     zero();
     for (int64_t step = 0; step < steps; ++step, b += 2 * kTerms * kAmxTileBytes) {
+      const auto product = [&](auto index) {
+        multiply();
+        beside.template part<kTerms, kProducts, index.value>(step, steps);
+      };
       constexpr int kHigh = 0, kMiddle = 1, kLow = 2;
       if constexpr (kTerms == 1) {
-        load_a(a, step, kHigh), load_b(b, kHigh), multiply();
+        load_a(a, step, kHigh), load_b(b, kHigh), product(Nth<0>{});
       } else if constexpr (kTerms == 2) {
-        load_a(a, step, kMiddle), load_b(b, kHigh), multiply();
-        load_a(a, step, kHigh), multiply();
-        load_b(b, kMiddle), multiply();
-        if constexpr (kProducts == 4) load_a(a, step, kMiddle), multiply();
+        load_a(a, step, kMiddle), load_b(b, kHigh), product(Nth<0>{});
+        load_a(a, step, kHigh), product(Nth<1>{});
+        load_b(b, kMiddle), product(Nth<2>{});
+        if constexpr (kProducts == 4) load_a(a, step, kMiddle), product(Nth<3>{});
       } else {
-        load_a(a, step, kLow), load_b(b, kHigh), multiply();
-        load_a(a, step, kMiddle), multiply();
-        load_a(a, step, kHigh), multiply();
-        load_b(b, kLow), multiply();
-        load_b(b, kMiddle), multiply();
-        load_a(a, step, kMiddle), multiply();
+        load_a(a, step, kLow), load_b(b, kHigh), product(Nth<0>{});
+        load_a(a, step, kMiddle), product(Nth<1>{});
+        load_a(a, step, kHigh), product(Nth<2>{});
+        load_b(b, kLow), product(Nth<3>{});
+        load_b(b, kMiddle), product(Nth<4>{});
+        load_a(a, step, kMiddle), product(Nth<5>{});
       }
     }
     store(sum, stride);
   }
+
+ private:
+  template <int kIndex>
+  using Nth = std::integral_constant<int, kIndex>;
 };
 
-// Up to 32 rows of A with up to 32 columns of B, whose steps follow one another.
-template <class Target>
+// Up to 32 rows of A with up to 32 columns of B, whose steps follow one another, into `sum`; the
+// sum before it goes to its place meanwhile.
+template <class Target, class Work>
 void multiply_tiles(bool two_rows, bool two_columns, int64_t steps, const StepsOfA& a,
-                    const std::byte* b, float* sum, int64_t stride) {
+                    const std::byte* b, Work& beside, float* sum, int64_t stride) {
   using Tiles = typename Target::Tiles;
   constexpr int kTerms = Target::kTerms, kProducts = Target::kProducts;
+  const auto run = [&](auto product) {
+    decltype(product)::template run<kTerms, kProducts>(steps, a, b, beside, sum, stride);
+  };
   if (two_rows && two_columns) {
-    TileProduct<Tiles, 2, 2>::template run<kTerms, kProducts>(steps, a, b, sum, stride);
+    run(TileProduct<Tiles, 2, 2>{});
   } else if (two_rows) {
-    TileProduct<Tiles, 2, 1>::template run<kTerms, kProducts>(steps, a, b, sum, stride);
+    run(TileProduct<Tiles, 2, 1>{});
   } else if (two_columns) {
-    TileProduct<Tiles, 1, 2>::template run<kTerms, kProducts>(steps, a, b, sum, stride);
+    run(TileProduct<Tiles, 1, 2>{});
   } else {
-    TileProduct<Tiles, 1, 1>::template run<kTerms, kProducts>(steps, a, b, sum, stride);
-  }
-}
-
-// to[i][j] = addend[i][j] + sum[i][j], rounded once, for `rows` x `columns` of them. The addend has
-// room for whole vectors; without one its `at` is null.
-template <class T>
-void move_sum(const float* sum, int64_t sum_stride, int64_t rows, int64_t columns,
-              const float* addend, int64_t addend_stride, T* to, int64_t to_stride) {
-  using Vector = Avx512::Vector<float>;
-  for (int64_t j = 0; j < columns; j += Vector::kLanes) {
-    const uint32_t lanes = first_lanes(columns - j) & first_lanes(Vector::kLanes);
-    for (int64_t i = 0; i < rows; ++i) {
-      __m512 x = _mm512_load_ps(sum + i * sum_stride + j);
-      if (addend != nullptr) {
-        x = _mm512_add_ps(_mm512_loadu_ps(addend + i * addend_stride + j), x);
-      }
-      Vector::store_lanes(to + i * to_stride + j, x, lanes);
-    }
+    run(TileProduct<Tiles, 1, 1>{});
   }
 }
 
