@@ -16,7 +16,8 @@ namespace {
 
 // Fitted to the ratios of im2col, F2 and F4 over 20 layers of 3 to 512 channels on 7 to 112 pixels,
 // both layouts, fprop with and without packed weights and dgrad: by these numbers the dispatcher
-// takes 1.05 times the time of the best of the three, on average.
+// takes 1.05 times the time of the best of the three, on average. Winograd's products and streamed
+// weights fitted again on a CPU with 2 MiB of L2: 1.04 times there, over 9 layers of 3x3.
 
 // Multiply-adds a second of one core in the middle of a large GEMM, and in Winograd's many small
 // ones, whose operands stream from L2 and beyond.
@@ -33,7 +34,7 @@ double gemm_rate(Isa isa) {
 
 // Bytes a second of one core.
 constexpr double kTransforms = 28e9;
-constexpr double kStreamedWeights = 9e9;
+constexpr double kStreamedWeights = 11e9;
 constexpr double kPackedPixels = 12e9;   // im2col while packing
 constexpr double kPackedWeights = 12e9;  // weights while packing
 constexpr double kTransformedWeights = 2.2e9;
@@ -64,11 +65,24 @@ constexpr double kGatheredWeights = 0.8e9;
 constexpr double kPermutedSums = 1.2e9;
 constexpr double kTurnedChannels = 5e9;
 
-// Multiply-adds, each as the products of so many bfloat16 terms, and elements that are packed and
-// split, a second of one core with AMX. Between what it does alone on its core (twice as much) and
-// where another hardware thread keeps the core busy, which costs AMX a factor of 3 and the vector
-// units one of 1.5.
-double amx_rate(int terms) { return terms == 1 ? 200e9 : terms == 2 ? 72e9 : 40e9; }
+// A second of one core with AMX. All of it stands between what AMX does alone on its core (twice as
+// much and more) and where another hardware thread keeps the core busy: the geometric mean of both,
+// as the ratio to the vector units' rates above, which lose a third there.
+struct AmxRates {
+  double products;       // multiply-adds, each as the products of so many terms
+  double fetched;        // elements of x: their magnitude, and where they come from
+  double packed_pixels;  // im2col and splitting, from the caches
+  double packed_weights;
+};
+// Fitted to 20 layers of 3 to 2048 channels on 7 to 112 pixels in both layouts, fprop and dgrad.
+constexpr AmxRates amx_rates(int terms) {
+  return terms == 1   ? AmxRates{280e9, 2.5e9, 5e9, 1.4e9}
+         : terms == 2 ? AmxRates{92e9, 1.6e9, 3.5e9, 1.1e9}
+                      : AmxRates{60e9, 1.6e9, 2.5e9, 0.6e9};
+}
+// The products of groups and of the gradient of the weight, in shorter sums, and elements that the
+// latter packs and splits.
+double amx_rate_in_short_sums(int terms) { return terms == 1 ? 200e9 : terms == 2 ? 72e9 : 40e9; }
 constexpr double kAmxSplits = 1.4e9;
 // Elements a second of one core between tensors and tiles, where each is moved once.
 constexpr double kTiledPixels = 3e9;
@@ -117,25 +131,26 @@ struct WinogradSizes {
         filters(as_double(round_up(conv.filters, kLanes))) {}
 };
 
-// The products of one group, times the groups. packings: how often the operands are packed.
-double amx_gemm_seconds(int64_t groups, int64_t rows, int64_t columns, int64_t depth,
-                        double packings_of_rows, double packings_of_columns, int terms,
-                        int threads) {
-  const double steps = as_double(round_up(depth, kAmxStep));
-  const double height = as_double(round_up(rows, kAmxTileRows));
-  const double width = as_double(round_up(columns, kAmxTileRows));
-  const double packed = steps * (height * packings_of_rows + width * packings_of_columns);
-  return as_double(groups) * (height * width * steps / amx_rate(terms) + packed / kAmxSplits) /
-         speed_up(threads);
-}
-
 double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int threads) {
+  const AmxRates rates = amx_rates(terms);
   const int64_t pixels = g.x.pixels();
-  const double blocks_of_filters = as_double(ceil_div(g.filters, kBlockColumns));
-  const double runs = as_double(pixels * g.x.taps()) * blocks_of_filters;
-  return amx_gemm_seconds(g.groups, g.filters, pixels, g.x.depth(), weight_is_packed ? 0 : 1,
-                          blocks_of_filters, terms, threads) +
-         as_double(g.groups) * runs * kAmxRun / threads;
+  const double steps = as_double(round_up(g.x.depth(), kAmxStep));
+  const double height = as_double(round_up(g.filters, kAmxTileRows));
+  const double width = as_double(round_up(pixels, kAmxTileRows));
+  const double image = as_double(g.x.images * g.x.channels) * as_double(g.x.height * g.x.width);
+  // What the terms have more than floats, of which the vector units' rates know nothing.
+  const double more_bytes = terms == 3 ? 2 : 0;
+  // Each block of filters packs the pixels for itself.
+  const double packings = as_double(ceil_div(g.filters, kBlockColumns));
+  const double runs = as_double(pixels * g.x.taps()) * packings;
+  // Rows of a plane end within a vector.
+  const double planes = g.pixels_are_columns ? 1.7 : 1;
+  return as_double(g.groups) *
+         (height * width * steps / rates.products + image / rates.fetched +
+          planes * packings * width * steps / rates.packed_pixels +
+          (weight_is_packed ? 0 : height * steps / rates.packed_weights) +
+          more_bytes * height * steps / kStreamedWeights + runs * kAmxRun) /
+         speed_up(threads);
 }
 
 // What im2col_gemm_seconds leaves out where groups have few channels: in channels_last each tap of
@@ -156,13 +171,12 @@ double share_of_products(const Gather& gather, Isa isa) {
 
 WinogradRates winograd_float_rates(Isa isa) {
   // A tile of the GEMM has up to 14 rows; below 8 the panel's loads outweigh the products.
-  return {isa == Isa::avx2 ? 15e9 : 25e9, kTransformedWeights, sizeof(float), 8, 1, 1};
+  return {isa == Isa::avx2 ? 15e9 : 32e9, kTransformedWeights, sizeof(float), 8, 1, 1};
 }
 
 WinogradRates winograd_term_rates(int terms) {
-  // Six products are no faster than the vector units: F4 came to 0.76 to 1.0 times their rate over
-  // eight layers of 64 to 512 channels, three products to 1.3 times.
-  return {terms == 3 ? 18e9 : 45e9, 1.5e9, 2.0 * terms, 1, 16, 32};
+  // Six products are no faster than the vector units, three 1.2 times as fast.
+  return {terms == 3 ? 18e9 : 38e9, 1.5e9, 2.0 * terms, 1, 16, 32};
 }
 
 double winograd_seconds(const WinogradConv& conv, int64_t outputs, const WinogradRates& rates,
@@ -244,7 +258,7 @@ double grouped_tiles_seconds(const Gather& g, int terms, bool weight_is_packed, 
   const double copied = blocks * as_double(plan.slab_pixels()) * kAmxStep;
   const double stored = blocks * tiles * kAmxTileRows * 2 * kAmxTileRows;
   const double packed = weight_is_packed ? 0 : panels * 2 * kAmxTileRows * as_double(g.x.channels);
-  return (products / amx_rate(terms) + (copied + stored) / kTiledPixels +
+  return (products / amx_rate_in_short_sums(terms) + (copied + stored) / kTiledPixels +
           packed / kGatheredWeights) /
          speed_up(threads);
 }
@@ -291,9 +305,14 @@ double amx_dgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
 
 double amx_wgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
   const int64_t filters = p.group_out_channels(), taps = p.group_in_channels() * p.R * p.S;
-  return amx_gemm_seconds(p.groups, filters, taps, p.N * p.P * p.Q,
-                          as_double(ceil_div(taps, kBlockColumns)),
-                          as_double(ceil_div(filters, kBlockColumns)), terms, threads);
+  const double steps = as_double(round_up(p.N * p.P * p.Q, kAmxStep));
+  const double height = as_double(round_up(filters, kAmxTileRows));
+  const double width = as_double(round_up(taps, kAmxTileRows));
+  const double packed = steps * (height * as_double(ceil_div(taps, kBlockColumns)) +
+                                 width * as_double(ceil_div(filters, kBlockColumns)));
+  return as_double(p.groups) *
+         (height * width * steps / amx_rate_in_short_sums(terms) + packed / kAmxSplits) /
+         speed_up(threads);
 }
 
 }  // namespace fastconv::cpu
