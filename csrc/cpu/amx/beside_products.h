@@ -1,8 +1,8 @@
 // What is done beside products of tiles, which leave the vector units and the caches' ports idle.
 // To be included under the AVX-512 pragma.
 //
-// Each of these is told by begin() how many products of 2 x 2 tiles it is to be spread over, and by
-// part() that another one has begun.
+// Each of these is told by begin() over how many products of 2 x 2 tiles, fewer at the edges, it is
+// to be spread, and by part() that another one has begun.
 #pragma once
 
 #include "cpu/amx/blocking.h"

@@ -1,5 +1,4 @@
-// Products of tiles, and what is done beside them: they leave the vector units and the caches'
-// ports idle. To be included under the AVX-512 pragma.
+// Products of tiles. To be included under the AVX-512 pragma.
 #pragma once
 
 #include <type_traits>
@@ -109,8 +108,8 @@ struct TileProduct {
   using Nth = std::integral_constant<int, kIndex>;
 };
 
-// Up to 32 rows of A with up to 32 columns of B, whose steps follow one another, into `sum`; the
-// sum before it goes to its place meanwhile.
+// Up to 32 rows of A with up to 32 columns of B, whose steps follow one another, into `sum`.
+// beside: one of beside_products.h.
 template <class Target, class Work>
 void multiply_tiles(bool two_rows, bool two_columns, int64_t steps, const StepsOfA& a,
                     const std::byte* b, Work& beside, float* sum, int64_t stride) {

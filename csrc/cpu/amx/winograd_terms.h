@@ -132,16 +132,17 @@ class WinogradTerms {
     FetchAndMove<float> beside;
     for (int64_t step = 0; step < steps_; step += kSteps) {
       const int64_t steps = steps_ - step < kSteps ? steps_ - step : kSteps;
+      const std::byte* const first_of_a = v + e * v_point_ + step * kStepBytes;
       for (int64_t j = filters.begin; j < filters.begin + filters.size; j += 32) {
         const std::byte* const b =
             u + kHeaderBytes + e * u_point_ + (j / 32 * steps_ + step) * kStepBytes;
         const bool two_columns = filters.begin + filters.size - j > 16;
         for (int64_t i = 0; i < tiles; i += 32) {
-          const std::byte* const tiles_of_a =
-              v + e * v_point_ + (i / 32 * steps_ + step) * kStepBytes;
+          const std::byte* const tiles_of_a = first_of_a + i / 32 * steps_ * kStepBytes;
           const auto a = StepsOfA::of_tiles(tiles_of_a, steps, kStepBytes);
           if constexpr (kTerms == 3) {
-            fetch = beside.fetch = {tiles_of_a, tiles_of_a + steps_ * kStepBytes};
+            fetch = beside.fetch = {tiles_of_a,
+                                    i + 32 < tiles ? tiles_of_a + steps_ * kStepBytes : first_of_a};
           }
           const bool two_rows = tiles - i > 16;
           float* const c = m + i * plan_.m_stride + j;
