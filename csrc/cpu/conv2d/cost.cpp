@@ -67,7 +67,8 @@ constexpr double kTurnedChannels = 5e9;
 
 // A second of one core with AMX. All of it stands between what AMX does alone on its core (twice as
 // much and more) and where another hardware thread keeps the core busy: the geometric mean of both,
-// as the ratio to the vector units' rates above, which lose a third there.
+// as the ratio to the vector units' rates above, which lose a third there; six products a tenth
+// lower, as what they lose on a busy core weighs more than what they gain on a quiet one.
 struct AmxRates {
   double products;       // multiply-adds, each as the products of so many terms
   double fetched;        // elements of x or grad_output: their magnitude, their first use
@@ -78,7 +79,7 @@ struct AmxRates {
 constexpr AmxRates amx_rates(int terms) {
   return terms == 1   ? AmxRates{280e9, 2.5e9, 5e9, 1.4e9}
          : terms == 2 ? AmxRates{92e9, 1.6e9, 3.5e9, 1.1e9}
-                      : AmxRates{60e9, 1.6e9, 2.5e9, 0.6e9};
+                      : AmxRates{55e9, 1.3e9, 2.5e9, 0.6e9};
 }
 // The products of groups, whose sums are short, and of the gradient of the weight, which packs both
 // operands; elements that it packs and splits.
@@ -91,6 +92,10 @@ constexpr double kAmxRun = 2e-9;
 
 // Two threads take 1.9 times as much off an even load.
 double speed_up(int threads) { return 1 + 0.95 * (threads - 1); }
+
+// Threads of one core share its tiles: on two CPUs of a virtual machine six products were 1.3 times
+// as fast as on one, the vector units 1.5 times.
+double amx_speed_up(int threads) { return 1 + 0.65 * (threads - 1); }
 
 double as_double(int64_t x) { return static_cast<double>(x); }
 
@@ -149,7 +154,7 @@ double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int
           planes * packings * width * steps / rates.packed_pixels +
           (weight_is_packed ? 0 : height * steps / rates.packed_weights) +
           more_bytes * height * steps / kStreamedWeights + runs * kAmxRun) /
-         speed_up(threads);
+         amx_speed_up(threads);
 }
 
 // What im2col_gemm_seconds leaves out where groups have few channels: in channels_last each tap of
@@ -296,14 +301,14 @@ double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
 double amx_fprop_seconds(const Conv2dProblem& p, int terms, int threads) {
   const double elements = as_double(p.N) * as_double(p.C) * as_double(p.H) * as_double(p.W);
   return amx_gather_seconds(fprop_gather(p), p.weight_is_packed, terms, threads) +
-         elements / amx_rates(terms).fetched / speed_up(threads);
+         elements / amx_rates(terms).fetched / amx_speed_up(threads);
 }
 
 double amx_dgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
   const double elements = as_double(p.N) * as_double(p.K) * as_double(p.P) * as_double(p.Q);
   return sum_over_dgrad_classes(
              p, [&](const Gather& g) { return amx_gather_seconds(g, false, terms, threads); }) +
-         elements / amx_rates(terms).fetched / speed_up(threads);
+         elements / amx_rates(terms).fetched / amx_speed_up(threads);
 }
 
 double amx_wgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
