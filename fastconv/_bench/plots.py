@@ -152,7 +152,7 @@ def draw_rates(results: Results, setting: Setting, rows: Sequence[Row]) -> Figur
     axes.legend(loc="center left", bbox_to_anchor=beside, frameon=False, handletextpad=0)
     title = f"Operations a second, each side at its faster layout\n{setting}"
     if highest > peaks["float32"]:
-        title += "; Winograd and padding save products of the definition"
+        title += "\nWinograd and padding save products of the definition"
     axes.set_title(title, pad=24)
     _footnote(figure, results)
     return figure
