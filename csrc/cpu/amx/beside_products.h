@@ -11,12 +11,6 @@
 namespace fastconv::cpu {
 namespace {
 
-struct Nothing {
-  void begin(int64_t /*products*/) const {}
-  template <int kTerms, int kParts, int kPart>
-  void part(int64_t /*step*/, int64_t /*steps*/) const {}
-};
-
 // The operand whose steps come from L2, fetched into L1 a step before the tiles' own loads would
 // wait for it. GEMMs of two and three terms are 1.1 times as fast where another hardware thread
 // keeps the core busy, and as fast where not; products of one term leave no time for it.
@@ -42,9 +36,9 @@ struct Fetch {
 };
 
 // A sum on its way to its place: to[i][j] = addend[i][j] + sum[i][j], rounded once. The addend has
-// room for whole vectors; without one its `at` is null. Moved row by row beside the products of the
-// next sum, as what a tile has stored cannot be read until the last product is done: moved at once
-// it took a fifth of the time of sums of 256 in three terms.
+// room for whole vectors, and is null where there is none. Moved row by row beside the products of
+// the next sum, as what a tile has stored cannot be read until the last product is done: moved at
+// once it took a fifth of the time of sums of 256 in three terms.
 template <class T>
 class MoveOfSum {
  public:

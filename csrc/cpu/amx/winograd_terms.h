@@ -126,9 +126,6 @@ class WinogradTerms {
                       Range filters) const {
     const TileScope<Tiles> scope;
     alignas(64) float more[2][Shape::kTileRows * Shape::kTileColumns];
-    // Six products leave time to fetch V: F(2x2) took 0.75 times as long on a busy core. Three took
-    // 1.05 times.
-    std::conditional_t<kTerms == 3, Fetch, Nothing> fetch;
     FetchAndMove<float> beside;
     for (int64_t step = 0; step < steps_; step += kSteps) {
       const int64_t steps = steps_ - step < kSteps ? steps_ - step : kSteps;
@@ -140,14 +137,17 @@ class WinogradTerms {
         for (int64_t i = 0; i < tiles; i += 32) {
           const std::byte* const tiles_of_a = first_of_a + i / 32 * steps_ * kStepBytes;
           const auto a = StepsOfA::of_tiles(tiles_of_a, steps, kStepBytes);
+          // Six products leave time to fetch V: F(2x2) took 0.75 times as long on a busy core.
+          // Three took 1.05 times.
           if constexpr (kTerms == 3) {
-            fetch = beside.fetch = {tiles_of_a,
-                                    i + 32 < tiles ? tiles_of_a + steps_ * kStepBytes : first_of_a};
+            beside.fetch = {tiles_of_a,
+                            i + 32 < tiles ? tiles_of_a + steps_ * kStepBytes : first_of_a};
           }
           const bool two_rows = tiles - i > 16;
           float* const c = m + i * plan_.m_stride + j;
           if (step == 0) {
-            multiply_tiles<AmxTarget>(two_rows, two_columns, steps, a, b, fetch, c, plan_.m_stride);
+            multiply_tiles<AmxTarget>(two_rows, two_columns, steps, a, b, beside.fetch, c,
+                                      plan_.m_stride);
             continue;
           }
           float* const sum = more[i / 32 % 2];

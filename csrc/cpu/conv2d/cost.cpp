@@ -157,6 +157,11 @@ double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int
          amx_speed_up(threads);
 }
 
+// The image that the gathers of a call read, of x or grad_output.
+double amx_fetch_seconds(double elements, int terms, int threads) {
+  return elements / amx_rates(terms).fetched / amx_speed_up(threads);
+}
+
 // What im2col_gemm_seconds leaves out where groups have few channels: in channels_last each tap of
 // a pixel is a run of its own, in NCHW each element where pixels are not neighbours.
 double short_runs_seconds(const Gather& g, int threads) {
@@ -301,14 +306,14 @@ double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
 double amx_fprop_seconds(const Conv2dProblem& p, int terms, int threads) {
   const double elements = as_double(p.N) * as_double(p.C) * as_double(p.H) * as_double(p.W);
   return amx_gather_seconds(fprop_gather(p), p.weight_is_packed, terms, threads) +
-         elements / amx_rates(terms).fetched / amx_speed_up(threads);
+         amx_fetch_seconds(elements, terms, threads);
 }
 
 double amx_dgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
   const double elements = as_double(p.N) * as_double(p.K) * as_double(p.P) * as_double(p.Q);
   return sum_over_dgrad_classes(
              p, [&](const Gather& g) { return amx_gather_seconds(g, false, terms, threads); }) +
-         elements / amx_rates(terms).fetched / amx_speed_up(threads);
+         amx_fetch_seconds(elements, terms, threads);
 }
 
 double amx_wgrad_seconds(const Conv2dProblem& p, int terms, int threads) {

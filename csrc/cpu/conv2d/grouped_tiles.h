@@ -284,7 +284,7 @@ class GroupedTiles {
         if (++tap < m.taps() && steps < kTapsASum) continue;
         // Nothing is done beside these: the weight is in L1, and so few products end before the
         // sum of the last tile would be moved (1.1 times the time).
-        Nothing nothing;
+        const Fetch nothing;
         multiply_tiles<Target>(pixels > kAmxTileRows, panel.filters > 16, steps, a, weight, nothing,
                                scratch.sum, kWidth);
         MoveOfSum<float>(scratch.sum, kWidth, pixels, panel.filters,

@@ -57,8 +57,7 @@ struct Im2colGemm {
       using T = typename decltype(tag)::type;
       int64_t most = 0;
       for_each_dgrad_class(p, [&](const Gather& gather) {
-        const int64_t bytes = GatherGemm<Target, T>(gather, threads).workspace(false);
-        most = bytes > most ? bytes : most;
+        most = larger(most, GatherGemm<Target, T>(gather, threads).workspace(false));
       });
       return most;
     });

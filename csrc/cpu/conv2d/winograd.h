@@ -169,12 +169,12 @@ struct WinogradAlgorithm {
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
     const int64_t own = Kernel(winograd_fprop(p), threads).workspace(p.weight_is_packed);
     const int64_t other = Elsewhere::fprop().workspace(p.unpacked(), threads);
-    return own > other ? own : other;
+    return larger(own, other);
   }
   static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
     const int64_t own = Kernel(winograd_dgrad(p), threads).workspace(false);
     const int64_t other = Elsewhere::dgrad().workspace(p, threads);
-    return own > other ? own : other;
+    return larger(own, other);
   }
 
   static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,

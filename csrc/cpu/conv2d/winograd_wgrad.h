@@ -177,7 +177,7 @@ struct WinogradWgradAlgorithm {
   static int64_t workspace(const Conv2dProblem& p, int threads) {
     const int64_t own = Kernel(p, threads).workspace();
     const int64_t other = Elsewhere::wgrad(p).workspace(p, threads);
-    return own > other ? own : other;
+    return larger(own, other);
   }
   static void run(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                   const Parallel& parallel) {
