@@ -35,6 +35,26 @@ struct Fetch {
   }
 };
 
+// The largest |sum| of those that have been moved, as the bits of a float: in their order infinity
+// and NaN are above all numbers.
+class SumsSeen {
+ public:
+  SumsSeen() : largest_(_mm512_setzero_si512()) {}
+
+  [[gnu::always_inline]] void see(__m512 sum, uint32_t lanes) {
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    largest_ = _mm512_mask_max_epu32(largest_, static_cast<__mmask16>(lanes), largest_,
+                                     _mm512_and_si512(_mm512_castps_si512(sum), magnitude));
+  }
+  [[gnu::always_inline]] void see(const SumsSeen& other) {
+    largest_ = _mm512_max_epu32(largest_, other.largest_);
+  }
+  uint32_t largest() const { return _mm512_reduce_max_epu32(largest_); }
+
+ private:
+  __m512i largest_;
+};
+
 // A sum on its way to its place: to[i][j] = addend[i][j] + sum[i][j], rounded once. The addend has
 // room for whole vectors, and is null where there is none. Moved row by row beside the products of
 // the next sum, as what a tile has stored cannot be read until the last product is done: moved at
@@ -43,8 +63,9 @@ template <class T>
 class MoveOfSum {
  public:
   MoveOfSum() = default;
+  // seen: null where nobody asks.
   MoveOfSum(const float* sum, int64_t sum_stride, int64_t rows, int64_t columns,
-            const float* addend, int64_t addend_stride, T* to, int64_t to_stride)
+            const float* addend, int64_t addend_stride, T* to, int64_t to_stride, SumsSeen* seen)
       : sum_(sum),
         sum_stride_(sum_stride),
         rows_(rows),
@@ -53,29 +74,35 @@ class MoveOfSum {
         addend_(addend),
         addend_stride_(addend_stride),
         to_(to),
-        to_stride_(to_stride) {}
+        to_stride_(to_stride),
+        seen_(seen) {}
 
   int64_t rows_left() const { return rows_; }
 
   // Inline: called for single rows, between products.
   [[gnu::always_inline]] void move(int64_t rows) {
     const int64_t count = rows < rows_ ? rows : rows_;
+    if (count == 0) return;
+    // A copy: in memory each vector would wait for the one before it to be stored.
+    SumsSeen seen;
     for (int64_t row = 0; row < count; ++row) {
-      move_vector(0, first_);
-      if (second_ != 0) move_vector(Vector::kLanes, second_);
-      if (--rows_ == 0) return;
+      move_vector(0, first_, seen);
+      if (second_ != 0) move_vector(Vector::kLanes, second_, seen);
       sum_ += sum_stride_;
       if (addend_ != nullptr) addend_ += addend_stride_;
       to_ += to_stride_;
     }
+    rows_ -= count;
+    if (seen_ != nullptr) seen_->see(seen);
   }
   void finish() { move(rows_); }
 
  private:
   using Vector = Avx512::Vector<float>;
 
-  [[gnu::always_inline]] void move_vector(int64_t column, uint32_t lanes) const {
+  [[gnu::always_inline]] void move_vector(int64_t column, uint32_t lanes, SumsSeen& seen) const {
     __m512 x = _mm512_load_ps(sum_ + column);
+    seen.see(x, lanes);
     if (addend_ != nullptr) x = _mm512_add_ps(_mm512_loadu_ps(addend_ + column), x);
     Vector::store_lanes(to_ + column, x, lanes);
   }
@@ -87,6 +114,7 @@ class MoveOfSum {
   int64_t addend_stride_ = 0;
   T* to_ = nullptr;
   int64_t to_stride_ = 0;
+  SumsSeen* seen_ = nullptr;
 };
 
 template <class T>

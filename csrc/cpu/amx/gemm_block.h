@@ -40,21 +40,22 @@ StepsOfA steps_of_rows(const Operand<Target, Element>& a, Range rows, Range k,
 }  // namespace
 
 // The block goes to `out`, or to c where out.at is null or there is nothing to sum; c holds what is
-// summed until then.
+// summed until then. Returns the largest sum, as SumsSeen has it.
 template <class Tiles, int kTerms, int kProducts, class Element, class T>
-void gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& a,
-                const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& b, Range rows,
-                Range columns, Range depth, const StartOfC<float>& start, const BlockOfC<float>& c,
-                const OutputRows<T>& out,
-                const PackScratch<AmxTarget<Tiles, kTerms, kProducts>, Element>& scratch) {
+uint32_t gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& a,
+                    const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& b, Range rows,
+                    Range columns, Range depth, const StartOfC<float>& start,
+                    const BlockOfC<float>& c, const OutputRows<T>& out,
+                    const PackScratch<AmxTarget<Tiles, kTerms, kProducts>, Element>& scratch) {
   using Target = AmxTarget<Tiles, kTerms, kProducts>;
   using Shape = GemmShape<Isa::amx, Element>;
   static_assert(Shape::kDepth <= StepsOfA::kMost * kAmxStep);
   constexpr int64_t kStepBytes = kTerms * 2 * kAmxTileBytes;
   if (depth.size == 0) {
     fill_from_start(c, rows, columns, start);
-    return;
+    return 0;
   }
+  SumsSeen seen;
   const TileScope<Tiles> scope;
   const auto blocks = EvenParts::at_most(depth.size, Shape::kDepth, kAmxStep);
   const Cuts tiles(EvenParts::at_most(rows.size, Shape::kTileRows, kAmxTileRows));
@@ -102,7 +103,8 @@ void gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& a,
                         begin.from(i, j),
                         begin.row_stride,
                         to + i * to_stride + j,
-                        to_stride};
+                        to_stride,
+                        &seen};
         }
       }
       beside.sum.finish();
@@ -113,14 +115,16 @@ void gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& a,
       multiply(c.data, c.stride);
     }
   }
+  return seen.largest();
 }
 
 template <class Tiles, int kTerms, int kProducts, class Element>
-void gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& a,
-                const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& b, Range rows,
-                Range columns, Range depth, const StartOfC<float>& start, const BlockOfC<float>& c,
-                const PackScratch<AmxTarget<Tiles, kTerms, kProducts>, Element>& scratch) {
-  gemm_block(a, b, rows, columns, depth, start, c, OutputRows<float>{}, scratch);
+uint32_t gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& a,
+                    const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>& b, Range rows,
+                    Range columns, Range depth, const StartOfC<float>& start,
+                    const BlockOfC<float>& c,
+                    const PackScratch<AmxTarget<Tiles, kTerms, kProducts>, Element>& scratch) {
+  return gemm_block(a, b, rows, columns, depth, start, c, OutputRows<float>{}, scratch);
 }
 
 }  // namespace fastconv::cpu

@@ -8,10 +8,9 @@
 // the result stays the same at every thread count.
 #pragma once
 
-#include <atomic>
-
 #include "cpu/amx/blocking.h"
 #include "cpu/dtype.h"
+#include "cpu/largest.h"
 #include "cpu/parallel.h"
 
 namespace fastconv::cpu {
@@ -92,7 +91,7 @@ uint32_t largest_magnitude(const T* tensor, const Dimension (&dimensions)[4],
   const int64_t chunks = ceil_div(d[last].size, kLongestRun);
   int64_t runs = chunks;
   for (int i = 0; i < last; ++i) runs *= d[i].size;
-  std::atomic<uint32_t> largest{0};
+  Largest largest;
   parallel.for_ranges(runs, [&](int64_t begin, int64_t end) {
     uint32_t mine = 0;
     for (int64_t run = begin; run < end; ++run) {
@@ -107,26 +106,52 @@ uint32_t largest_magnitude(const T* tensor, const Dimension (&dimensions)[4],
           magnitude_bits(tensor + offset, d[last].stride, left < kLongestRun ? left : kLongestRun);
       mine = bits > mine ? bits : mine;
     }
-    uint32_t seen = largest.load(std::memory_order_relaxed);
-    while (seen < mine && !largest.compare_exchange_weak(seen, mine, std::memory_order_relaxed)) {
-    }
+    largest.see(mine);
   });
-  return largest.load(std::memory_order_relaxed);
+  return largest.value();
+}
+
+constexpr uint32_t kRoundsToInfinity = 0x7f7f8000u;
+// Of exponents. The third term of a number of 2^-100 has its last bit at 2^-124, next to the
+// denormals.
+constexpr int kSmallestInTerms = -100, kLargestSum = 126;
+
+inline int exponent_of(uint32_t bits) { return static_cast<int>(bits >> 23) - 127; }
+
+// The least n with 2^n >= count.
+inline int doublings(int64_t count) {
+  int n = 0;
+  while (n < 62 && int64_t{1} << n < count) ++n;
+  return n;
 }
 
 // Whether sums of `depth` products of numbers up to these two magnitudes are safe in terms.
 inline bool terms_serve(uint32_t a, uint32_t b, int64_t depth) {
-  constexpr uint32_t kRoundsToInfinity = 0x7f7f8000u;
-  // The third term of a number of 2^-100 has its last bit at 2^-124, next to the denormals.
-  constexpr int kSmallest = -100, kLargest = 126;
   if (a >= kRoundsToInfinity || b >= kRoundsToInfinity) return false;
   if (a == 0 || b == 0) return true;
-  const auto exponent = [](uint32_t bits) { return static_cast<int>(bits >> 23) - 127; };
-  int length = 0;
-  while (length < 62 && int64_t{1} << length < depth) ++length;
-  const int product = exponent(a) + exponent(b);
-  return exponent(a) >= kSmallest && exponent(b) >= kSmallest && product >= kSmallest &&
-         product + 2 + length < kLargest;
+  const int product = exponent_of(a) + exponent_of(b);
+  return exponent_of(a) >= kSmallestInTerms && exponent_of(b) >= kSmallestInTerms &&
+         product >= kSmallestInTerms && product + 2 + doublings(depth) < kLargestSum;
+}
+
+// Whether some numbers can be of any use in products of terms.
+inline bool terms_may_serve(uint32_t b) {
+  return b == 0 || (b < kRoundsToInfinity && exponent_of(b) >= kSmallestInTerms);
+}
+
+// Whether the largest sum that was formed, of up to `depth` products with numbers up to b, shows
+// that terms served the other operand too. Nothing infinite, rounded to infinity or overflowing
+// leaves all sums finite, nor does a sum so far below the largest float overflow when up to `depth`
+// of them are added; and a sum is at most depth * a * b, so that a cannot be small where one is
+// not. False says nothing: then it is for terms_serve() to say, of a itself.
+inline bool sum_vouches(uint32_t largest_sum, uint32_t b, int64_t depth) {
+  if (largest_sum == 0 || b == 0) return false;
+  const int sum = exponent_of(largest_sum), length = doublings(depth);
+  // Each exponent is less than one below its number's logarithm; the terms' own rounding is in the
+  // second of the two.
+  const int product = sum - length - 2;
+  return sum + length + 2 < kLargestSum && product >= kSmallestInTerms &&
+         product - exponent_of(b) >= kSmallestInTerms;
 }
 
 }  // namespace

@@ -59,11 +59,14 @@ class WinogradTerms {
   // Of packed U, null where there is none.
   static bool serve_fprop(const Conv2dProblem& p, const Conv2dTensors& t, const std::byte* u,
                           const Parallel& parallel) {
-    return terms_serve_fprop<float>(p, t, reinterpret_cast<const uint32_t*>(u), parallel);
+    const uint32_t of_weight = u != nullptr ? *reinterpret_cast<const uint32_t*>(u)
+                                            : weight_magnitude<float>(p, t.weight, parallel);
+    return terms_serve(input_magnitude<float>(p, t.input, parallel), of_weight, p.C * p.R * p.S);
   }
   static bool serve_dgrad(const Conv2dProblem& p, const Conv2dTensors& t,
                           const Parallel& parallel) {
-    return terms_serve_dgrad<float>(p, t, parallel);
+    return terms_serve(output_magnitude<float>(p, t.output, parallel),
+                       weight_magnitude<float>(p, t.weight, parallel), p.K * p.R * p.S);
   }
   static void keep_magnitude(const Conv2dProblem& p, const void* weight, std::byte* u,
                              const Parallel& parallel) {
@@ -160,7 +163,8 @@ class WinogradTerms {
                         c,
                         plan_.m_stride,
                         c,
-                        plan_.m_stride};
+                        plan_.m_stride,
+                        nullptr};
         }
         beside.sum.finish();
       }

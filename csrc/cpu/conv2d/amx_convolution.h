@@ -116,16 +116,20 @@ class AmxConvolution {
       using T = typename decltype(tag)::type;
       PackedHeader header;
       if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
-      if (!terms_serve_fprop<T>(p, t, p.weight_is_packed ? &header.magnitude : nullptr, parallel)) {
-        conv2d_fprop_im2col_gemm_avx512.run(p.unpacked(), t, workspace, parallel);
-        return;
-      }
+      const uint32_t of_weight =
+          p.weight_is_packed ? header.magnitude : weight_magnitude<T>(p, t.weight, parallel);
       const Gather gather = fprop_gather(p);
-      const bool takes_packed = p.weight_is_packed && header.fits(gather);
-      GatherGemm<TargetOf<T>, T>(gather, parallel.threads())
-          .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight),
-               takes_packed ? t.packed_weight + sizeof header : nullptr,
-               static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
+      const auto multiply = [&] {
+        const bool takes_packed = p.weight_is_packed && header.fits(gather);
+        return GatherGemm<TargetOf<T>, T>(gather, parallel.threads())
+            .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight),
+                 takes_packed ? t.packed_weight + sizeof header : nullptr,
+                 static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
+      };
+      if (!multiply_in_terms(of_weight, gather.x.depth(), multiply,
+                             [&] { return input_magnitude<T>(p, t.input, parallel); })) {
+        conv2d_fprop_im2col_gemm_avx512.run(p.unpacked(), t, workspace, parallel);
+      }
     });
   }
 
@@ -144,17 +148,24 @@ class AmxConvolution {
                     const Parallel& parallel) {
     dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if (!terms_serve_dgrad<T>(p, t, parallel)) {
+      const auto multiply = [&] {
+        if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
+        uint32_t largest_sum = 0;
+        for_each_dgrad_class(p, [&](const Gather& gather) {
+          const T* const no_bias = nullptr;
+          const uint32_t sum =
+              GatherGemm<TargetOf<T>, T>(gather, parallel.threads())
+                  .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), nullptr,
+                       no_bias, static_cast<T*>(t.input), workspace, parallel);
+          if (sum > largest_sum) largest_sum = sum;
+        });
+        return largest_sum;
+      };
+      if (!multiply_in_terms(weight_magnitude<T>(p, t.weight, parallel),
+                             p.group_out_channels() * p.R * p.S, multiply,
+                             [&] { return output_magnitude<T>(p, t.output, parallel); })) {
         conv2d_dgrad_im2col_gemm_avx512.run(p, t, workspace, parallel);
-        return;
       }
-      if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
-      for_each_dgrad_class(p, [&](const Gather& gather) {
-        const T* const no_bias = nullptr;
-        GatherGemm<TargetOf<T>, T>(gather, parallel.threads())
-            .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), nullptr, no_bias,
-                 static_cast<T*>(t.input), workspace, parallel);
-      });
     });
   }
 
@@ -170,13 +181,15 @@ class AmxConvolution {
                     const Parallel& parallel) {
     dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if (!terms_serve_wgrad<T>(p, t, parallel)) {
+      const auto multiply = [&] {
+        return WeightGradientGemm<TargetOf<T>, T>(p, parallel.threads())
+            .run(static_cast<const T*>(t.input), static_cast<const T*>(t.output),
+                 static_cast<T*>(t.weight), workspace, parallel);
+      };
+      if (!multiply_in_terms(output_magnitude<T>(p, t.output, parallel), p.N * p.P * p.Q, multiply,
+                             [&] { return input_magnitude<T>(p, t.input, parallel); })) {
         conv2d_wgrad_im2col_gemm_avx512.run(p, t, workspace, parallel);
-        return;
       }
-      WeightGradientGemm<TargetOf<T>, T>(p, parallel.threads())
-          .run(static_cast<const T*>(t.input), static_cast<const T*>(t.output),
-               static_cast<T*>(t.weight), workspace, parallel);
     });
   }
 

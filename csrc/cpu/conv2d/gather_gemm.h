@@ -15,6 +15,7 @@
 #include "cpu/conv2d/weight_panels.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/gemm/frame.h"
+#include "cpu/largest.h"
 #include "cpu/workspace.h"
 
 namespace fastconv::cpu {
@@ -58,9 +59,10 @@ class GatherGemm {
     return count.bytes();
   }
 
-  // panels: what WeightPanels made of the weight, or null.
-  void run(const T* x, const T* weight, const PackedWeight* panels, const T* bias, T* y,
-           std::byte* workspace, const Parallel& parallel) const {
+  // panels: what WeightPanels made of the weight, or null. Returns the bits of the largest sum
+  // where tiles form them, 0 elsewhere.
+  uint32_t run(const T* x, const T* weight, const PackedWeight* panels, const T* bias, T* y,
+               std::byte* workspace, const Parallel& parallel) const {
     if (!Panels::serve(gather_)) panels = nullptr;
     Carver whole(workspace);
     const Arrays arrays = carve(whole, panels != nullptr);
@@ -72,6 +74,7 @@ class GatherGemm {
       channels_innermost_.copy(x, arrays.x, parallel);
       x = arrays.x;
     }
+    Largest largest_sum;
     TaskQueue queue(tasks());
     parallel.for_each(workers_, [&](int64_t index) {
       Carver carver(arrays.workers + index * worker_bytes_);
@@ -79,7 +82,9 @@ class GatherGemm {
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
         worker.run(task, x, weight, panels, bias, y);
       }
+      largest_sum.see(worker.largest_sum());
     });
+    return largest_sum.value();
   }
 
  private:
@@ -98,6 +103,18 @@ class GatherGemm {
     return arrays;
   }
 
+  // Few pixels leave packing the weight little to pay for. Within a tap it can be read in place,
+  // if its filters are neighbours: 3x3 dgrad on 7 x 7 pixels took 1.1 to 1.5 times as long by
+  // blocks across taps, with 64 channels and more; with 32, as long. For any number of threads the
+  // same.
+  bool takes_taps_in_turn() const {
+    if constexpr (Target::kIsa == Isa::amx) return false;
+    constexpr int64_t kFewPixels = 4 * Shape::kTileRows, kFewestChannels = 64;
+    return gather_.weight_filters_inner && gather_.x.channel_innermost && gather_.x.taps() > 1 &&
+           !gather_.pixels_are_columns && pixels_ <= kFewPixels &&
+           gather_.x.channels >= kFewestChannels;
+  }
+
   // Groups vary fastest: they share the plan of their pixels.
   int64_t tasks() const { return partition_.blocks() * gather_.groups; }
 
@@ -106,6 +123,7 @@ class GatherGemm {
     Worker(const GatherGemm& gemm, Carver& carver)
         : gather_(gemm.gather_),
           inside_(gemm.leaves_padding_out_ ? &gemm.inside_ : nullptr),
+          takes_taps_in_turn_(gemm.takes_taps_in_turn()),
           partition_(gemm.partition_),
           scratch_{carver.take<Packed>(PackScratch<Target, Packed>::kTilesElements),
                    carver.take<Packed>(PackScratch<Target, Packed>::kStageElements),
@@ -156,18 +174,22 @@ class GatherGemm {
       }
     }
 
+    uint32_t largest_sum() const { return largest_sum_; }
+
    private:
     // Whether the block has gone to `out`; it lies in c_ if not.
     bool multiply(const Operand<Target, Packed>& pixels, const Operand<Target, Packed>& filters,
                   Range rows, Range columns, const StartOfC<Accumulator>& start,
-                  const OutputRows<T>& out) const {
+                  const OutputRows<T>& out) {
       const BlockOfC<Accumulator> in_scratch{c_, c_stride_};
       const bool wide = gather_.pixels_are_columns;
       const Operand<Target, Packed>& a = wide ? filters : pixels;
       const Operand<Target, Packed>& b = wide ? pixels : filters;
       const Range depth{0, gather_.x.depth()};
       if constexpr (Target::kIsa == Isa::amx) {
-        gemm_block(a, b, rows, columns, depth, start, in_scratch, out, scratch_);
+        const uint32_t sum =
+            gemm_block(a, b, rows, columns, depth, start, in_scratch, out, scratch_);
+        if (sum > largest_sum_) largest_sum_ = sum;
         return out.at != nullptr && depth.size > 0;
       } else {
         const BlockOfC<Accumulator> in_place = block_in_place(columns, out);
@@ -175,6 +197,12 @@ class GatherGemm {
         if (inside_ != nullptr) {
           fill_from_start(c, rows, columns, start);
           multiply_inside(*inside_, gather_.x, pixels, filters, rows, columns, c, scratch_);
+        } else if (takes_taps_in_turn_) {
+          const int64_t channels = gather_.x.channels;
+          for (int64_t k = 0; k < depth.size; k += channels) {
+            const StartOfC<Accumulator> sum{c.data, c.stride, 1};
+            gemm_block(a, b, rows, columns, {k, channels}, k == 0 ? start : sum, c, scratch_);
+          }
         } else {
           gemm_block(a, b, rows, columns, depth, start, c, scratch_);
         }
@@ -265,6 +293,7 @@ class GatherGemm {
 
     const Gather& gather_;
     const InsideTaps* inside_;  // null where products with padding are formed too
+    bool takes_taps_in_turn_;
     const Partition& partition_;
     PackScratch<Target, Packed> scratch_;
     int64_t c_stride_;
@@ -273,6 +302,7 @@ class GatherGemm {
     PixelSource<Target, T> pixel_source_;
     ChannelSource<Target, T> channel_source_;
     WeightSource<Target, T> weight_source_;
+    uint32_t largest_sum_ = 0;
   };
 
   Gather gather_;

@@ -16,6 +16,7 @@
 #include "cpu/conv2d/store_pixels.h"
 #include "cpu/conv2d/vectors_of_channels.h"
 #include "cpu/conv2d/worker_pool.h"
+#include "cpu/largest.h"
 #include "cpu/parallel.h"
 #include "cpu/workspace.h"
 
@@ -49,17 +50,22 @@ class GroupedTiles {
     return worker_count(plan_.tasks(g_), threads) * scratch_bytes();
   }
 
-  void run(const T* x, const std::byte* packed, const T* bias, T* y, std::byte* workspace,
-           const Parallel& parallel) const {
+  // Returns the bits of the largest sum.
+  uint32_t run(const T* x, const std::byte* packed, const T* bias, T* y, std::byte* workspace,
+               const Parallel& parallel) const {
+    Largest largest_sum;
     TaskQueue queue(plan_.tasks(g_));
     parallel.for_each(worker_count(plan_.tasks(g_), parallel.threads()), [&](int64_t worker) {
       Carver carver(workspace + worker * scratch_bytes());
-      const Scratch scratch = carve(carver);
+      SumsSeen seen;
+      const Scratch scratch = carve(carver, &seen);
       const TileScope<typename Target::Tiles> scope;
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
         run_task(task, x, packed, bias, y, scratch);
       }
+      largest_sum.see(seen.largest());
     });
+    return largest_sum.value();
   }
 
  private:
@@ -78,21 +84,22 @@ class GroupedTiles {
   struct Scratch {
     std::byte* slab;
     float *line, *sum, *total;
+    SumsSeen* seen;
   };
   // A tile may read as many pixels past the slab as it has rows.
   int64_t plane_bytes() const {
     return (plan_.slab_pixels() + kWidth * plan_.pixel_step) * kPixelBytes;
   }
-  Scratch carve(Carver& carver) const {
+  Scratch carve(Carver& carver, SumsSeen* seen) const {
     std::byte* const slab = carver.take<std::byte>(kTerms * plane_bytes());
     float* const line = carver.take<float>((plan_.slab_columns + Planes::kSlack) * kAmxStep);
     float* const sum = carver.take<float>(kWidth * kWidth);
     // Transposed in squares, which may begin anywhere.
-    return {slab, line, sum, carver.take<float>((kWidth + 16) * kWidth)};
+    return {slab, line, sum, carver.take<float>((kWidth + 16) * kWidth), seen};
   }
   int64_t scratch_bytes() const {
     Carver count(nullptr);
-    carve(count);
+    carve(count, nullptr);
     return count.bytes();
   }
 
@@ -289,7 +296,7 @@ class GroupedTiles {
                                scratch.sum, kWidth);
         MoveOfSum<float>(scratch.sum, kWidth, pixels, panel.filters,
                          waiting ? scratch.total : panel.start, waiting ? kWidth : 0, scratch.total,
-                         kWidth)
+                         kWidth, scratch.seen)
             .finish();
         weight += steps * kStepBytes;
         waiting = true;

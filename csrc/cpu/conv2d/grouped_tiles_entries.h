@@ -89,16 +89,21 @@ class GroupedOfTerms {
       using T = typename decltype(tag)::type;
       PackedHeader header;
       if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
-      if (!terms_serve_fprop<T>(p, t, p.weight_is_packed ? &header.magnitude : nullptr, parallel)) {
+      const uint32_t of_weight =
+          p.weight_is_packed ? header.magnitude : weight_magnitude<T>(p, t.weight, parallel);
+      const Gather gather = fprop_gather(p);
+      const auto multiply = [&] {
+        const Kernel<T> kernel(gather, parallel.threads());
+        std::byte* const own = workspace + kernel.workspace(parallel.threads());
+        if (!p.weight_is_packed) kernel.pack(static_cast<const T*>(t.weight), own, parallel);
+        const std::byte* const packed = p.weight_is_packed ? t.packed_weight + sizeof header : own;
+        return kernel.run(static_cast<const T*>(t.input), packed, static_cast<const T*>(t.bias),
+                          static_cast<T*>(t.output), workspace, parallel);
+      };
+      if (!multiply_in_terms(of_weight, gather.x.depth(), multiply,
+                             [&] { return input_magnitude<T>(p, t.input, parallel); })) {
         conv2d_fprop_grouped_avx512.run(p.unpacked(), t, workspace, parallel);
-        return;
       }
-      const Kernel<T> kernel(fprop_gather(p), parallel.threads());
-      std::byte* const own = workspace + kernel.workspace(parallel.threads());
-      if (!p.weight_is_packed) kernel.pack(static_cast<const T*>(t.weight), own, parallel);
-      const std::byte* const packed = p.weight_is_packed ? t.packed_weight + sizeof header : own;
-      kernel.run(static_cast<const T*>(t.input), packed, static_cast<const T*>(t.bias),
-                 static_cast<T*>(t.output), workspace, parallel);
     });
   }
 
@@ -116,19 +121,25 @@ class GroupedOfTerms {
                     const Parallel& parallel) {
     dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if (!terms_serve_dgrad<T>(p, t, parallel)) {
+      const auto multiply = [&] {
+        if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
+        uint32_t largest_sum = 0;
+        for_each_dgrad_class(p, [&](const Gather& gather) {
+          const Kernel<T> kernel(gather, parallel.threads());
+          std::byte* const packed = workspace + kernel.workspace(parallel.threads());
+          const T* const no_bias = nullptr;
+          kernel.pack(static_cast<const T*>(t.weight), packed, parallel);
+          const uint32_t sum = kernel.run(static_cast<const T*>(t.output), packed, no_bias,
+                                          static_cast<T*>(t.input), workspace, parallel);
+          if (sum > largest_sum) largest_sum = sum;
+        });
+        return largest_sum;
+      };
+      if (!multiply_in_terms(weight_magnitude<T>(p, t.weight, parallel),
+                             p.group_out_channels() * p.R * p.S, multiply,
+                             [&] { return output_magnitude<T>(p, t.output, parallel); })) {
         conv2d_dgrad_grouped_avx512.run(p, t, workspace, parallel);
-        return;
       }
-      if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
-      for_each_dgrad_class(p, [&](const Gather& gather) {
-        const Kernel<T> kernel(gather, parallel.threads());
-        std::byte* const packed = workspace + kernel.workspace(parallel.threads());
-        const T* const no_bias = nullptr;
-        kernel.pack(static_cast<const T*>(t.weight), packed, parallel);
-        kernel.run(static_cast<const T*>(t.output), packed, no_bias, static_cast<T*>(t.input),
-                   workspace, parallel);
-      });
     });
   }
 

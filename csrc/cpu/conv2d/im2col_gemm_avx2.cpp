@@ -24,6 +24,7 @@
 #include "cpu/conv2d/zero_fill.h"
 #include "cpu/dispatch_dtype.h"
 #include "cpu/gemm/blocking.h"
+#include "cpu/largest.h"
 #include "cpu/workspace.h"
 
 #pragma GCC push_options

@@ -18,6 +18,7 @@
 #include "cpu/dispatch_dtype.h"
 #include "cpu/gemm/blocking.h"
 #include "cpu/gemm/vector_scalar.h"
+#include "cpu/largest.h"
 #include "cpu/workspace.h"
 // After the vectors.
 #include "cpu/conv2d/im2col_gemm.h"

@@ -7,6 +7,7 @@
 #include "cpu/conv2d/weight_gradient.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/gemm/frame.h"
+#include "cpu/largest.h"
 #include "cpu/workspace.h"
 
 namespace fastconv::cpu {
@@ -33,10 +34,12 @@ class WeightGradientGemm {
 
   int64_t workspace() const { return partial_bytes() + workers_ * worker_bytes_; }
 
-  void run(const T* input, const T* grad, T* weight, std::byte* workspace,
-           const Parallel& parallel) const {
+  // Returns the bits of the largest sum where tiles form them, 0 elsewhere.
+  uint32_t run(const T* input, const T* grad, T* weight, std::byte* workspace,
+               const Parallel& parallel) const {
     Accumulator* const partial =
         gradient_.parts == 1 ? nullptr : reinterpret_cast<Accumulator*>(workspace);
+    Largest largest_sum;
     TaskQueue queue(tasks());
     parallel.for_each(workers_, [&](int64_t index) {
       Carver carver(workspace + partial_bytes() + index * worker_bytes_);
@@ -44,8 +47,10 @@ class WeightGradientGemm {
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
         worker.run(task, input, grad, weight, partial);
       }
+      largest_sum.see(worker.largest_sum());
     });
     if (partial != nullptr) add_parts(partial, weight, parallel);
+    return largest_sum.value();
   }
 
  private:
@@ -107,6 +112,8 @@ class WeightGradientGemm {
       }
     }
 
+    uint32_t largest_sum() const { return largest_sum_; }
+
    private:
     static constexpr int64_t kLanes = Target::template Vector<Accumulator>::kLanes;
     // Taps that are turned round at a time, from rows of one vector of filters.
@@ -127,8 +134,17 @@ class WeightGradientGemm {
       for (int64_t s = 0; s == 0 || s < sums.parts; ++s) {
         const Range range{pixels.begin + (sums.parts > 0 ? sums.begin(s) : 0),
                           sums.parts > 0 ? sums.size(s) : 0};
-        gemm_block(taps_are_rows ? input : grad, taps_are_rows ? grad : input, rows, columns, range,
-                   StartOfC<Accumulator>{}, BlockOfC<Accumulator>{sum_, c_stride_}, scratch_);
+        const auto multiply = [&] {
+          return gemm_block(taps_are_rows ? input : grad, taps_are_rows ? grad : input, rows,
+                            columns, range, StartOfC<Accumulator>{},
+                            BlockOfC<Accumulator>{sum_, c_stride_}, scratch_);
+        };
+        if constexpr (Target::kIsa == Isa::amx) {
+          const uint32_t sum = multiply();
+          if (sum > largest_sum_) largest_sum_ = sum;
+        } else {
+          multiply();
+        }
         if (sums.parts <= 1) return sum_;
         add_to_total(rows.size, s == 0);
       }
@@ -186,6 +202,7 @@ class WeightGradientGemm {
     Accumulator* turned_;
     PixelSource<Target, T> input_pixels_, grad_pixels_;
     ChannelSource<Target, T> input_channels_, grad_channels_;
+    uint32_t largest_sum_ = 0;
   };
 
   // The parts lie filter by filter in the order of the reduction index.
