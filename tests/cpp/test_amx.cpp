@@ -260,8 +260,8 @@ FASTCONV_TEST(amx, tiny_and_huge_numbers) {
            {Scales{0x1p-105f, 1, 1}, Scales{1, 0x1p-105f, 1}, Scales{1, 1, 0x1p-105f},
             Scales{0x1p-60f, 0x1p-50f, 0x1p-50f}, Scales{0x1p-90f, 0x1p-2f, 0x1p-2f},
             Scales{0x1p100f, 0x1p10f, 0x1p10f}, Scales{0x1p100f, 0x1p20f, 0x1p20f},
-            Scales{0x1p60f, 0x1p50f, 0x1p50f}, Scales{0x1p-105f, 0x1p60f, 0x1p50f},
-            Scales{0x1p60f, 0x1p-105f, 0x1p50f}, Scales{0x1p50f, 0x1p60f, 0x1p-105f}}) {
+            Scales{0x1p60f, 0x1p50f, 0x1p50f}, Scales{0x1p-118f, 0x1p60f, 0x1p50f},
+            Scales{0x1p60f, 0x1p-118f, 0x1p50f}, Scales{0x1p50f, 0x1p60f, 0x1p-118f}}) {
         for (const Conv2dAlgorithm* algorithm : d.list) {
           if (!reason_against(*algorithm, p).empty()) continue;
           const Operands operands({p, false}, random);
