@@ -83,17 +83,19 @@ class MoveOfSum {
   [[gnu::always_inline]] void move(int64_t rows) {
     const int64_t count = rows < rows_ ? rows : rows_;
     if (count == 0) return;
-    // A copy: in memory each vector would wait for the one before it to be stored.
+    // Copies: of what lies in memory each vector would wait for the one before it to be stored.
+    MoveOfSum at = *this;
     SumsSeen seen;
     for (int64_t row = 0; row < count; ++row) {
-      move_vector(0, first_, seen);
-      if (second_ != 0) move_vector(Vector::kLanes, second_, seen);
-      sum_ += sum_stride_;
-      if (addend_ != nullptr) addend_ += addend_stride_;
-      to_ += to_stride_;
+      at.move_vector(0, at.first_, seen);
+      if (at.second_ != 0) at.move_vector(Vector::kLanes, at.second_, seen);
+      at.sum_ += at.sum_stride_;
+      if (at.addend_ != nullptr) at.addend_ += at.addend_stride_;
+      at.to_ += at.to_stride_;
     }
-    rows_ -= count;
-    if (seen_ != nullptr) seen_->see(seen);
+    at.rows_ -= count;
+    *this = at;
+    if (at.seen_ != nullptr) at.seen_->see(seen);
   }
   void finish() { move(rows_); }
 

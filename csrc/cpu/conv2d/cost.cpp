@@ -74,12 +74,13 @@ struct AmxRates {
   double fetched;        // elements of x or grad_output: their first use
   double packed_pixels;  // im2col and splitting, from the caches
   double packed_weights;
+  double moved_sums;  // from tiles to tensors
 };
 // Fitted to 20 layers of 3 to 2048 channels on 7 to 112 pixels in both layouts, fprop and dgrad.
 constexpr AmxRates amx_rates(int terms) {
-  return terms == 1   ? AmxRates{280e9, 3e9, 5e9, 1.4e9}
-         : terms == 2 ? AmxRates{92e9, 3e9, 3.5e9, 1.1e9}
-                      : AmxRates{55e9, 2.6e9, 2.5e9, 0.6e9};
+  return terms == 1   ? AmxRates{280e9, 3e9, 5e9, 1.4e9, 10e9}
+         : terms == 2 ? AmxRates{92e9, 3e9, 3.5e9, 1.1e9, 5e9}
+                      : AmxRates{55e9, 2.6e9, 2.5e9, 0.6e9, 5e9};
 }
 // The products of groups, whose sums are short, and of the gradient of the weight, which packs both
 // operands; elements that it packs and splits.
@@ -87,8 +88,6 @@ double amx_rate_elsewhere(int terms) { return terms == 1 ? 200e9 : terms == 2 ? 
 constexpr double kAmxSplits = 1.4e9;
 // Elements a second of one core between tensors and tiles, where each is moved once.
 constexpr double kTiledPixels = 3e9;
-// Sums a second on their way from tiles to tensors.
-constexpr double kMovedSums = 5e9;
 // A pixel and tap, whose channels are a run of their own.
 constexpr double kAmxRun = 2e-9;
 
@@ -154,7 +153,7 @@ double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int
   // Rows of a plane end within a vector.
   const double planes = g.pixels_are_columns ? 1.7 : 1;
   return as_double(g.groups) *
-         (height * width * steps / rates.products + sums / kMovedSums +
+         (height * width * steps / rates.products + sums / rates.moved_sums +
           planes * packings * width * steps / rates.packed_pixels +
           (weight_is_packed ? 0 : height * steps / rates.packed_weights) +
           more_bytes * height * steps / kStreamedWeights + runs * kAmxRun) /
