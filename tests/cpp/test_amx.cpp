@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "conv2d_cases.h"
@@ -275,6 +276,48 @@ FASTCONV_TEST(amx, tiny_and_huge_numbers) {
   }
 }
 
+// Huge numbers that meet tiny ones alone: their products are as large as the others, and the sums
+// do not tell.
+FASTCONV_TEST(amx, huge_numbers_that_meet_tiny_ones) {
+  Random random(28);
+  const auto scale_first = [](const TensorBlock& tensor, const Sizes4& sizes, size_t dimension,
+                              float factor) {
+    int64_t inner = 1, at = 0;
+    for (size_t d = dimension + 1; d < 4; ++d) inner *= sizes[d];
+    tensor.for_each<float>([&](float& x) {
+      if (at++ / inner % sizes[dimension] == 0) x *= factor;
+    });
+  };
+  for (const Direction& d : directions()) {
+    for (const auto problem : kProblems) {
+      for (const auto& [huge, tiny] : {std::pair{0x1p120f, 0x1p-115f}, {0x1p126f, 0x1p-126f}}) {
+        Conv2dProblem p = problem(Layout::nchw, random);
+        p.N = 2;
+        p.input = strides_of(Layout::nchw, Operands::input_sizes(p), random);
+        p.output = strides_of(Layout::nchw, Operands::output_sizes(p), random);
+        const Operands operands({p, false}, random);
+        fill_fractions(operands, p.dtype, 1, 1, 1, random);
+        if (d.written == &Operands::output) {
+          scale_first(operands.input, Operands::input_sizes(p), 1, huge);
+          scale_first(operands.weight, Operands::weight_sizes(p), 1, tiny);
+        } else if (d.written == &Operands::input) {
+          scale_first(operands.output, Operands::output_sizes(p), 1, huge);
+          scale_first(operands.weight, Operands::weight_sizes(p), 0, tiny);
+        } else {
+          scale_first(operands.input, Operands::input_sizes(p), 0, huge);
+          scale_first(operands.output, Operands::output_sizes(p), 0, tiny);
+        }
+        for (const Conv2dAlgorithm* algorithm : d.list) {
+          if (!reason_against(*algorithm, p).empty()) continue;
+          const double error = error_of(*algorithm, d, p, operands);
+          check(error <= algorithm->error, algorithm->name, " at ", huge, " and ", tiny, ": error ",
+                error);
+        }
+      }
+    }
+  }
+}
+
 // Infinities, NaNs, numbers that round to infinity as bfloat16 and sums that overflow: what the
 // vector units make of them, bit for bit but for the payloads of NaNs.
 FASTCONV_TEST(amx, special_values) {
@@ -324,25 +367,71 @@ FASTCONV_TEST(amx, special_values) {
   }
 }
 
+void check_same_bits_of_threads(const Direction& d, const Conv2dProblem& p,
+                                const Operands& operands) {
+  for (const Conv2dAlgorithm* algorithm : d.list) {
+    if (!reason_against(*algorithm, p).empty()) continue;
+    const Operands one = operands;
+    run(*algorithm, p, one.tensors(), threads(1));
+    for (int count : {2, 3}) {
+      const Operands many = operands;
+      run(*algorithm, p, many.tensors(), threads(count));
+      check_equal(many.*d.written, one.*d.written, p.dtype, describe(algorithm->name, p, count));
+    }
+  }
+}
+
+// What decides between tiles and vector units must not see how the work is cut.
 FASTCONV_TEST(amx, same_bits_at_every_thread_count) {
   Random random(25);
   for (const Direction& d : directions()) {
     for (const auto problem : kProblems) {
-      const Conv2dProblem p = problem(Layout::nhwc, random);
-      for (const Conv2dAlgorithm* algorithm : d.list) {
-        if (!reason_against(*algorithm, p).empty()) continue;
-        const Operands one({p, true}, random);
-        fill_fractions(one, p.dtype, 1, 1, 1, random);
-        for (int count : {2, 3}) {
-          const Operands many = one;
-          const Operands first = one;
-          run(*algorithm, p, first.tensors(), threads(1));
-          run(*algorithm, p, many.tensors(), threads(count));
-          check_equal(many.*d.written, first.*d.written, p.dtype,
-                      describe(algorithm->name, p, count));
-        }
+      for (float special : {0.0f, 0x1p120f, 3e38f, std::numeric_limits<float>::infinity()}) {
+        const Conv2dProblem p = problem(Layout::nhwc, random);
+        const Operands operands({p, true}, random);
+        fill_fractions(operands, p.dtype, 1, 1, 1, random);
+        int64_t at = random.between(0, 500);
+        const TensorBlock& read = d.written == &Operands::input ? operands.output : operands.input;
+        read.for_each<float>([&](float& x) {
+          if (special != 0 && at-- == 0) x = special;
+        });
+        check_same_bits_of_threads(d, p, operands);
       }
     }
+  }
+}
+
+// A number that overflows in sums alone that lie between two rows of the output, where tiles go on
+// from one to the next.
+FASTCONV_TEST(amx, same_bits_whatever_lies_between_rows) {
+  Random random(29);
+  if (!can_emulate()) return;
+  const Direction d = directions()[0];
+  Conv2dProblem p = grouped_problem(Layout::nchw, random);
+  p.C = p.K = 32;
+  p.groups = 8;
+  p.pad = {0, 0};
+  p.H = 40;
+  p.P = 38;
+  p.W = 20;
+  p.Q = 18;
+  p.input = strides_of(Layout::nchw, Operands::input_sizes(p), random);
+  p.weight = strides_of(Layout::nchw, Operands::weight_sizes(p), random);
+  p.output = strides_of(Layout::nchw, Operands::output_sizes(p), random);
+  for (int64_t row : {4, 9, 13, 14, 19, 20, 26}) {
+    const Operands operands({p, false}, random);
+    fill_fractions(operands, p.dtype, 1, 1, 1, random);
+    int64_t at = 0;
+    operands.weight.for_each<float>([&](float& x) {
+      if (at % 9 >= 2) x = 0;
+      ++at;
+    });
+    at = 0;
+    operands.input.for_each<float>([&](float& x) {
+      if (at % 800 == row * 20 + 19) x = 3e38f;
+      ++at;
+    });
+    check_same_bits_of_threads(d, p, operands);
   }
 }
 

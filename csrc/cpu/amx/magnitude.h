@@ -16,48 +16,74 @@
 namespace fastconv::cpu {
 namespace {
 
-// The bits of the largest |x| as a float: in their order infinity and NaN are above all numbers.
-inline uint32_t magnitude_bits(const float* x, int64_t stride, int64_t count) {
-  __m512i largest = _mm512_setzero_si512();
-  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+// The largest |x| of some numbers, and the smallest but zero, as the bits of floats: in their order
+// infinity and NaN are above all numbers.
+struct Magnitudes {
+  uint32_t largest = 0;
+  uint32_t smallest = UINT32_MAX;  // where all are zero
+
+  void see(const Magnitudes& other) {
+    if (other.largest > largest) largest = other.largest;
+    if (other.smallest < smallest) smallest = other.smallest;
+  }
+  // Without one, zero wraps round to what is above all.
+  static Magnitudes of(uint32_t largest, uint32_t smallest_less_one) {
+    return {largest, largest == 0 ? UINT32_MAX : smallest_less_one + 1};
+  }
+};
+
+inline Magnitudes magnitudes_of(const float* x, int64_t stride, int64_t count) {
+  constexpr uint32_t kMagnitude = 0x7fffffffu;
   if (stride == 1) {
+    const __m512i magnitude = _mm512_set1_epi32(kMagnitude), one = _mm512_set1_epi32(1);
+    __m512i largest = _mm512_setzero_si512(), smallest = _mm512_set1_epi32(-1);
     for (int64_t i = 0; i < count; i += 16) {
       const auto lanes = static_cast<__mmask16>(first_lanes(count - i < 16 ? count - i : 16));
-      const __m512i bits = _mm512_maskz_loadu_epi32(lanes, x + i);
-      largest = _mm512_max_epu32(largest, _mm512_and_si512(bits, magnitude));
+      const __m512i bits = _mm512_and_si512(_mm512_maskz_loadu_epi32(lanes, x + i), magnitude);
+      largest = _mm512_max_epu32(largest, bits);
+      smallest = _mm512_min_epu32(smallest, _mm512_sub_epi32(bits, one));
     }
-    return _mm512_reduce_max_epu32(largest);
+    return Magnitudes::of(_mm512_reduce_max_epu32(largest), _mm512_reduce_min_epu32(smallest));
   }
-  uint32_t result = 0;
+  Magnitudes result;
   for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(x[i * stride]) & 0x7fffffffu;
-    result = bits > result ? bits : result;
+    const uint32_t bits = std::bit_cast<uint32_t>(x[i * stride]) & kMagnitude;
+    result.see(Magnitudes::of(bits, bits - 1));
   }
   return result;
 }
 
 // The 16-bit formats are ordered by their bits too, so one conversion at the end does.
 template <class T>
-inline uint32_t magnitude_bits(const T* x, int64_t stride, int64_t count) {
-  uint32_t result = 0;
+inline Magnitudes magnitudes_of(const T* x, int64_t stride, int64_t count) {
+  constexpr uint32_t kMagnitude = 0x7fffu;
+  Magnitudes result;
   if (stride == 1) {
-    __m512i largest = _mm512_setzero_si512();
-    const __m512i magnitude = _mm512_set1_epi16(0x7fff);
+    const __m512i magnitude = _mm512_set1_epi16(kMagnitude), one = _mm512_set1_epi16(1);
+    __m512i largest = _mm512_setzero_si512(), smallest = _mm512_set1_epi16(-1);
     for (int64_t i = 0; i < count; i += 32) {
       const __mmask32 lanes = first_lanes(count - i);
-      const __m512i bits = _mm512_maskz_loadu_epi16(lanes, x + i);
-      largest = _mm512_max_epu16(largest, _mm512_and_si512(bits, magnitude));
+      const __m512i bits = _mm512_and_si512(_mm512_maskz_loadu_epi16(lanes, x + i), magnitude);
+      largest = _mm512_max_epu16(largest, bits);
+      smallest = _mm512_min_epu16(smallest, _mm512_sub_epi16(bits, one));
     }
-    alignas(64) uint16_t all[32];
-    _mm512_store_si512(all, largest);
-    for (const uint16_t bits : all) result = bits > result ? bits : result;
+    alignas(64) uint16_t all_largest[32], all_smallest[32];
+    _mm512_store_si512(all_largest, largest);
+    _mm512_store_si512(all_smallest, smallest);
+    for (int lane = 0; lane < 32; ++lane) {
+      result.see(Magnitudes::of(all_largest[lane], all_smallest[lane]));
+    }
   } else {
     for (int64_t i = 0; i < count; ++i) {
-      const uint32_t bits = x[i * stride].bits & 0x7fffu;
-      result = bits > result ? bits : result;
+      const uint32_t bits = x[i * stride].bits & kMagnitude;
+      result.see(Magnitudes::of(bits, bits - 1));
     }
   }
-  return std::bit_cast<uint32_t>(Storage<T>::load(T{static_cast<uint16_t>(result)}));
+  if (result.largest == 0) return {};
+  const auto as_float = [](uint32_t bits) {
+    return std::bit_cast<uint32_t>(Storage<T>::load(T{static_cast<uint16_t>(bits)}));
+  };
+  return {as_float(result.largest), as_float(result.smallest)};
 }
 
 struct Dimension {
@@ -66,19 +92,18 @@ struct Dimension {
 
 // The same over a tensor of any strides.
 template <class T>
-uint32_t largest_magnitude(const T* tensor, const Dimension (&dimensions)[4],
-                           const Parallel& parallel) {
+Magnitudes magnitudes(const T* tensor, const Dimension (&dimensions)[4], const Parallel& parallel) {
   // Outermost first, and what follows on in memory as one dimension.
   Dimension d[4];
   int count = 0;
   for (const Dimension& next : dimensions) {
-    if (next.size == 0) return 0;
+    if (next.size == 0) return {};
     if (next.size == 1 || next.stride == 0) continue;
     int at = count++;
     for (; at > 0 && d[at - 1].stride < next.stride; --at) d[at] = d[at - 1];
     d[at] = next;
   }
-  if (count == 0) return magnitude_bits(tensor, 1, 1);
+  if (count == 0) return magnitudes_of(tensor, 1, 1);
   int last = 0;
   for (int i = 1; i < count; ++i) {
     if (d[last].stride == d[i].stride * d[i].size) {
@@ -91,9 +116,9 @@ uint32_t largest_magnitude(const T* tensor, const Dimension (&dimensions)[4],
   const int64_t chunks = ceil_div(d[last].size, kLongestRun);
   int64_t runs = chunks;
   for (int i = 0; i < last; ++i) runs *= d[i].size;
-  Largest largest;
+  Largest largest, smallest;
   parallel.for_ranges(runs, [&](int64_t begin, int64_t end) {
-    uint32_t mine = 0;
+    Magnitudes mine;
     for (int64_t run = begin; run < end; ++run) {
       const int64_t first = run % chunks * kLongestRun;
       int64_t offset = first * d[last].stride, rest = run / chunks;
@@ -102,13 +127,13 @@ uint32_t largest_magnitude(const T* tensor, const Dimension (&dimensions)[4],
         rest /= d[i].size;
       }
       const int64_t left = d[last].size - first;
-      const uint32_t bits =
-          magnitude_bits(tensor + offset, d[last].stride, left < kLongestRun ? left : kLongestRun);
-      mine = bits > mine ? bits : mine;
+      mine.see(
+          magnitudes_of(tensor + offset, d[last].stride, left < kLongestRun ? left : kLongestRun));
     }
-    largest.see(mine);
+    largest.see(mine.largest);
+    smallest.see(UINT32_MAX - mine.smallest);
   });
-  return largest.value();
+  return {largest.value(), UINT32_MAX - smallest.value()};
 }
 
 constexpr uint32_t kRoundsToInfinity = 0x7f7f8000u;
@@ -139,19 +164,33 @@ inline bool terms_may_serve(uint32_t b) {
   return b == 0 || (b < kRoundsToInfinity && exponent_of(b) >= kSmallestInTerms);
 }
 
-// Whether the largest sum that was formed, of up to `depth` products with numbers up to b, shows
-// that terms served the other operand too. Nothing infinite, rounded to infinity or overflowing
-// leaves all sums finite, nor does a sum so far below the largest float overflow when up to `depth`
-// of them are added; and a sum is at most depth * a * b, so that a cannot be small where one is
-// not. False says nothing: then it is for terms_serve() to say, of a itself.
-inline bool sum_vouches(uint32_t largest_sum, uint32_t b, int64_t depth) {
-  if (largest_sum == 0 || b == 0) return false;
+// Whether what the tiles flush of the smallest numbers of one operand is nothing beside the largest
+// sum, whichever of the other's they meet.
+inline bool flushes_vanish(uint32_t smallest, uint32_t largest_of_other, uint32_t largest_sum,
+                           int64_t depth) {
+  // Of a term, and of a sum in float32 with two bits to spare.
+  constexpr int kFlushed = -126, kDigits = 26;
+  if (largest_of_other == 0 || exponent_of(smallest) >= kSmallestInTerms) return true;
+  return exponent_of(largest_of_other) + kFlushed + doublings(depth) + kDigits <=
+         exponent_of(largest_sum);
+}
+
+// Whether the largest sum that was formed, of up to `depth` products with the numbers b, shows that
+// terms served the other operand too. Nothing infinite, rounded to infinity or overflowing leaves
+// all sums finite, nor does a sum so far below the largest float overflow when up to `depth` of
+// them are added. A sum is at most depth * a * b, so that a cannot be small where one is not; it
+// may be as large as it likes, unless it meets numbers so small that the tiles flush their terms.
+// False says nothing: then it is for terms_serve() to say, of a itself.
+inline bool sum_vouches(uint32_t largest_sum, const Magnitudes& b, int64_t depth) {
+  if (largest_sum == 0 || b.largest == 0 || exponent_of(b.smallest) < kSmallestInTerms) {
+    return false;
+  }
   const int sum = exponent_of(largest_sum), length = doublings(depth);
   // Each exponent is less than one below its number's logarithm; the terms' own rounding is in the
   // second of the two.
   const int product = sum - length - 2;
   return sum + length + 2 < kLargestSum && product >= kSmallestInTerms &&
-         product - exponent_of(b) >= kSmallestInTerms;
+         product - exponent_of(b.largest) >= kSmallestInTerms;
 }
 
 }  // namespace

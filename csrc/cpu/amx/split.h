@@ -14,14 +14,16 @@ namespace {
 // Terms taken by integer arithmetic, on every CPU with AVX-512. The CPUs that have AMX have an
 // instruction for it (hardware_terms.h), which differs in that it flushes denormals.
 struct IntegerTerms {
-  // Takes the nearest bfloat16 off x and returns it, as the upper half of each float. x is finite
-  // and does not round to infinity.
+  // Takes the nearest bfloat16 off x and returns it, as the upper half of each float.
   static __m512i take(__m512& x) {
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-    const __m512i term = _mm512_and_si512(_mm512_add_epi32(bits, half),
-                                          _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+    __m512i term = _mm512_and_si512(_mm512_add_epi32(bits, half),
+                                    _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+    // A NaN would round to infinity or, by its sign bit, to zero.
+    const __mmask16 nans = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    term = _mm512_mask_mov_epi32(term, nans, _mm512_set1_epi32(0x7fc00000));
     x = _mm512_sub_ps(x, _mm512_castsi512_ps(term));
     return term;
   }

@@ -59,18 +59,20 @@ class WinogradTerms {
   // Of packed U, null where there is none.
   static bool serve_fprop(const Conv2dProblem& p, const Conv2dTensors& t, const std::byte* u,
                           const Parallel& parallel) {
-    const uint32_t of_weight = u != nullptr ? *reinterpret_cast<const uint32_t*>(u)
-                                            : weight_magnitude<float>(p, t.weight, parallel);
-    return terms_serve(input_magnitude<float>(p, t.input, parallel), of_weight, p.C * p.R * p.S);
+    const uint32_t of_weight = u != nullptr
+                                   ? *reinterpret_cast<const uint32_t*>(u)
+                                   : weight_magnitudes<float>(p, t.weight, parallel).largest;
+    return terms_serve(input_magnitudes<float>(p, t.input, parallel).largest, of_weight,
+                       p.C * p.R * p.S);
   }
   static bool serve_dgrad(const Conv2dProblem& p, const Conv2dTensors& t,
                           const Parallel& parallel) {
-    return terms_serve(output_magnitude<float>(p, t.output, parallel),
-                       weight_magnitude<float>(p, t.weight, parallel), p.K * p.R * p.S);
+    return terms_serve(output_magnitudes<float>(p, t.output, parallel).largest,
+                       weight_magnitudes<float>(p, t.weight, parallel).largest, p.K * p.R * p.S);
   }
   static void keep_magnitude(const Conv2dProblem& p, const void* weight, std::byte* u,
                              const Parallel& parallel) {
-    *reinterpret_cast<uint32_t*>(u) = weight_magnitude<float>(p, weight, parallel);
+    *reinterpret_cast<uint32_t*>(u) = weight_magnitudes<float>(p, weight, parallel).largest;
   }
 
   explicit WinogradTerms(const WinogradPlan& plan)

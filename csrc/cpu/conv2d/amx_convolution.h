@@ -71,9 +71,9 @@ class AmxConvolution {
   // In front of a packed weight. The tiles are those of one layout of the product: a call with
   // another one packs for itself.
   struct alignas(64) PackedHeader {
-    uint32_t magnitude;
+    Magnitudes magnitudes;
     bool filters_are_rows, channel_innermost;
-    std::byte unused[58];
+    std::byte unused[54];
 
     bool fits(const Gather& gather) const {
       return filters_are_rows == gather.pixels_are_columns &&
@@ -92,7 +92,7 @@ class AmxConvolution {
     dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       const Gather gather = fprop_gather(p);
-      const PackedHeader header{weight_magnitude<T>(p, t.weight, parallel),
+      const PackedHeader header{weight_magnitudes<T>(p, t.weight, parallel),
                                 gather.pixels_are_columns,
                                 gather.x.channel_innermost,
                                 {}};
@@ -116,8 +116,8 @@ class AmxConvolution {
       using T = typename decltype(tag)::type;
       PackedHeader header;
       if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
-      const uint32_t of_weight =
-          p.weight_is_packed ? header.magnitude : weight_magnitude<T>(p, t.weight, parallel);
+      const Magnitudes of_weight =
+          p.weight_is_packed ? header.magnitudes : weight_magnitudes<T>(p, t.weight, parallel);
       const Gather gather = fprop_gather(p);
       const auto multiply = [&] {
         const bool takes_packed = p.weight_is_packed && header.fits(gather);
@@ -127,7 +127,7 @@ class AmxConvolution {
                  static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
       };
       if (!multiply_in_terms(of_weight, gather.x.depth(), multiply,
-                             [&] { return input_magnitude<T>(p, t.input, parallel); })) {
+                             [&] { return input_magnitudes<T>(p, t.input, parallel); })) {
         conv2d_fprop_im2col_gemm_avx512.run(p.unpacked(), t, workspace, parallel);
       }
     });
@@ -161,9 +161,9 @@ class AmxConvolution {
         });
         return largest_sum;
       };
-      if (!multiply_in_terms(weight_magnitude<T>(p, t.weight, parallel),
+      if (!multiply_in_terms(weight_magnitudes<T>(p, t.weight, parallel),
                              p.group_out_channels() * p.R * p.S, multiply,
-                             [&] { return output_magnitude<T>(p, t.output, parallel); })) {
+                             [&] { return output_magnitudes<T>(p, t.output, parallel); })) {
         conv2d_dgrad_im2col_gemm_avx512.run(p, t, workspace, parallel);
       }
     });
@@ -186,8 +186,8 @@ class AmxConvolution {
             .run(static_cast<const T*>(t.input), static_cast<const T*>(t.output),
                  static_cast<T*>(t.weight), workspace, parallel);
       };
-      if (!multiply_in_terms(output_magnitude<T>(p, t.output, parallel), p.N * p.P * p.Q, multiply,
-                             [&] { return input_magnitude<T>(p, t.input, parallel); })) {
+      if (!multiply_in_terms(output_magnitudes<T>(p, t.output, parallel), p.N * p.P * p.Q, multiply,
+                             [&] { return input_magnitudes<T>(p, t.input, parallel); })) {
         conv2d_wgrad_im2col_gemm_avx512.run(p, t, workspace, parallel);
       }
     });

@@ -50,7 +50,8 @@ class GroupedTiles {
     return worker_count(plan_.tasks(g_), threads) * scratch_bytes();
   }
 
-  // Returns the bits of the largest sum.
+  // Returns the bits of the largest sum; 0 where rows are joined: between them lie sums that are no
+  // outputs, and which ones depends on how many tasks there are.
   uint32_t run(const T* x, const std::byte* packed, const T* bias, T* y, std::byte* workspace,
                const Parallel& parallel) const {
     Largest largest_sum;
@@ -58,7 +59,7 @@ class GroupedTiles {
     parallel.for_each(worker_count(plan_.tasks(g_), parallel.threads()), [&](int64_t worker) {
       Carver carver(workspace + worker * scratch_bytes());
       SumsSeen seen;
-      const Scratch scratch = carve(carver, &seen);
+      const Scratch scratch = carve(carver, plan_.joins_rows ? nullptr : &seen);
       const TileScope<typename Target::Tiles> scope;
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
         run_task(task, x, packed, bias, y, scratch);

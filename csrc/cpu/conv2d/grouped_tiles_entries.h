@@ -48,8 +48,8 @@ class GroupedOfTerms {
 
   // In front of a packed weight.
   struct alignas(64) PackedHeader {
-    uint32_t magnitude;
-    std::byte unused[60];
+    Magnitudes magnitudes;
+    std::byte unused[56];
   };
 
   static const char* reject(const Conv2dProblem& p, bool dgrad) {
@@ -69,7 +69,7 @@ class GroupedOfTerms {
                           const Parallel& parallel) {
     dispatch_terms<kTerms>(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      const PackedHeader header{weight_magnitude<T>(p, t.weight, parallel), {}};
+      const PackedHeader header{weight_magnitudes<T>(p, t.weight, parallel), {}};
       std::memcpy(packed, &header, sizeof header);
       Kernel<T>(fprop_gather(p), 1)
           .pack(static_cast<const T*>(t.weight), packed + sizeof header, parallel);
@@ -89,8 +89,8 @@ class GroupedOfTerms {
       using T = typename decltype(tag)::type;
       PackedHeader header;
       if (p.weight_is_packed) std::memcpy(&header, t.packed_weight, sizeof header);
-      const uint32_t of_weight =
-          p.weight_is_packed ? header.magnitude : weight_magnitude<T>(p, t.weight, parallel);
+      const Magnitudes of_weight =
+          p.weight_is_packed ? header.magnitudes : weight_magnitudes<T>(p, t.weight, parallel);
       const Gather gather = fprop_gather(p);
       const auto multiply = [&] {
         const Kernel<T> kernel(gather, parallel.threads());
@@ -101,7 +101,7 @@ class GroupedOfTerms {
                           static_cast<T*>(t.output), workspace, parallel);
       };
       if (!multiply_in_terms(of_weight, gather.x.depth(), multiply,
-                             [&] { return input_magnitude<T>(p, t.input, parallel); })) {
+                             [&] { return input_magnitudes<T>(p, t.input, parallel); })) {
         conv2d_fprop_grouped_avx512.run(p.unpacked(), t, workspace, parallel);
       }
     });
@@ -135,9 +135,9 @@ class GroupedOfTerms {
         });
         return largest_sum;
       };
-      if (!multiply_in_terms(weight_magnitude<T>(p, t.weight, parallel),
+      if (!multiply_in_terms(weight_magnitudes<T>(p, t.weight, parallel),
                              p.group_out_channels() * p.R * p.S, multiply,
-                             [&] { return output_magnitude<T>(p, t.output, parallel); })) {
+                             [&] { return output_magnitudes<T>(p, t.output, parallel); })) {
         conv2d_dgrad_grouped_avx512.run(p, t, workspace, parallel);
       }
     });
