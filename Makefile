@@ -106,16 +106,21 @@ wheel: $(VENV)/.wheel  ## dist/*.whl, tagged manylinux: one for every torch >= 2
 wheel-cuda: $(VENV)/.wheel  ## the same with CUDA kernels; its name says for which CUDA (needs nvcc, no GPU)
 	$(call make_wheel,FORCE_CUDA=1)
 
-# torch's libraries are there once torch is: they stay out of the wheel.
+# torch's libraries are there once torch is: they stay out of the wheel. dist/ gets what passed.
 define make_wheel
 	rm -rf out/wheel
 	$(1) $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir out/wheel .
-	$(BIN)/python -m auditwheel repair --exclude 'libtorch*.so' --exclude 'libc10*.so' --wheel-dir dist out/wheel/*.whl
-	@ls -l dist
+	$(BIN)/python -m auditwheel repair --exclude 'libtorch*.so' --exclude 'libc10*.so' \
+		--wheel-dir out/wheel/repaired out/wheel/*.whl
+	$(BIN)/python scripts/check_wheel.py out/wheel/repaired/*.whl
+	@mkdir -p dist && mv out/wheel/repaired/*.whl dist && ls -l dist
 endef
 
-sdist: $(VENV)/.wheel  ## dist/*.tar.gz
-	$(BIN)/python -m build --sdist --no-isolation --outdir dist .
+sdist: $(VENV)/.wheel  ## dist/*.tar.gz, once it has been compiled and installed (five minutes)
+	rm -rf out/sdist
+	$(BIN)/python -m build --sdist --no-isolation --outdir out/sdist .
+	$(BIN)/python scripts/install_sdist.py out/sdist/*.tar.gz
+	@mkdir -p dist && mv out/sdist/*.tar.gz dist && ls -l dist
 
 test-wheel: wheel  ## install dist/*.whl beside another torch and run the suite: make test-wheel TORCH=2.11.0
 	$(BIN)/python scripts/wheel_beside_torch.py --torch $(or $(TORCH),2.13.0) $$(ls dist/*manylinux*.whl | grep -v +cu) -- -n $(TEST_JOBS) $(ARGS)

@@ -18,6 +18,7 @@ import pybind11
 import setuptools
 import torch
 from setuptools import Extension, setup
+from setuptools.command.build import build
 from torch.utils import cpp_extension
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
@@ -140,6 +141,14 @@ def version() -> str:
     return f"{number}+cu{major}"
 
 
+class FreshBuild(build):
+    def run(self) -> None:
+        """A wheel takes all that lies in these folders, an earlier build's CUDA kernels too."""
+        for folder in (Path(self.build_lib), *Path(self.build_base).glob("bdist.*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        super().run()
+
+
 class Build(BuildExtension):
     def build_extension(self, extension: Extension) -> None:
         """Objects of _cuda in a folder of their own: it shares sources with _C, not their flags."""
@@ -177,5 +186,5 @@ print_configuration()
 setup(
     version=version(),
     ext_modules=[cpu_extension(), *([cuda_extension()] if wants_cuda() else [])],
-    cmdclass={"build_ext": Build.with_options(use_ninja=True)},
+    cmdclass={"build": FreshBuild, "build_ext": Build.with_options(use_ninja=True)},
 )

@@ -286,7 +286,7 @@ def main() -> int:
     if not torch.cuda.is_available():
         parser.error("torch finds no GPU here")
     if not fastconv._cuda_loader.loaded:
-        parser.error(fastconv._cuda_loader.NOT_BUILT)
+        parser.error(fastconv._cuda_loader.UNAVAILABLE)
     layers = [layer for layer in all_layers() if arguments.kind in layer.kind]
     facts = {
         "gpu": torch.cuda.get_device_name(),

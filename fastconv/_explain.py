@@ -158,7 +158,7 @@ def _library(tensor: Tensor) -> Any:
     """What knows the algorithms of a tensor's device."""
     if tensor.is_cuda:
         if _cuda_loader.library is None:
-            raise RuntimeError(_cuda_loader.NOT_BUILT)
+            raise RuntimeError(_cuda_loader.UNAVAILABLE)
         return _cuda_loader.library
     return _C
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import os
+import pty
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -206,3 +211,79 @@ def test_a_closed_pipe_is_no_error() -> None:
     )  # fmt: skip
     assert result.stdout == f"fastconv: {fastconv.__version__}\n"
     assert result.stderr == ""
+
+
+def test_an_interrupted_explain_ends_without_a_traceback(tmp_path: Path) -> None:
+    """With the code of a shell's own Ctrl-C."""
+    (tmp_path / "slow.py").write_text(
+        "import time\ndef build():\n    print('begun', flush=True)\n    time.sleep(100)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastconv", "explain", f"{tmp_path}/slow.py:build"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+needs_the_bench = pytest.mark.skipif(
+    any(importlib.util.find_spec(library) is None for library in ("rich", "matplotlib")),
+    reason="needs fastconv[bench]",
+)
+
+
+def on_a_terminal(*arguments: str, interrupt_at: str = "") -> tuple[int, str]:
+    """The exit code of a bench, and what the terminal was sent; Ctrl-C once that is on it."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastconv", "bench", *arguments],
+        stdin=its, stdout=its, stderr=its, cwd=ROOT, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(its)
+    shown = b""
+    try:
+        while True:
+            waiting = bool(interrupt_at) and interrupt_at.encode() not in shown
+            try:
+                shown += os.read(ours, 65536)
+            except OSError as error:  # how a terminal ends that nobody writes to any more
+                assert error.errno == errno.EIO  # noqa: PT017
+                return process.wait(60), shown.decode()
+            if waiting and interrupt_at.encode() in shown:
+                process.send_signal(signal.SIGINT)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+@needs_the_bench
+def test_an_interrupted_bench_keeps_what_it_has_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    options = ("--network", "LeNet-5", "--seconds", "100", "--json", str(path))
+    code, shown = on_a_terminal(*options, interrupt_at="LeNet-5 conv1")
+    assert "interrupted: what was measured so far is kept" in shown
+    assert "Traceback" not in shown
+    assert path.exists()
+    assert code == 130
+
+
+@needs_the_bench
+def test_a_bench_counts_its_layers_on_a_terminal_alone() -> None:
+    options = ("--network", "LeNet-5", "--seconds", "0")
+    code, shown = on_a_terminal(*options)
+    counts = re.findall(r" (\d)/4 ", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown))
+    assert code == 0
+    assert (counts[0], counts[-1]) == ("0", "4")
+    assert counts == sorted(counts)
+    piped = subprocess.run(
+        [sys.executable, "-m", "fastconv", "bench", *options],
+        capture_output=True, text=True, timeout=120, cwd=ROOT,
+    )  # fmt: skip
+    assert (piped.returncode, piped.stderr) == (0, "")
+    assert "LeNet-5 conv1" in piped.stdout
+    assert not re.search(r"\d/4\b|[\x1b\r\u2501]", piped.stdout)

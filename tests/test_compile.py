@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from _problems import channels_last
+from _problems import channels_last, pair
 from test_opinfo import CONV2D, LAYOUTS, MAX_POOL2D, samples
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -206,43 +207,62 @@ def as_pair(value: Any) -> list[int]:
     return [value] if isinstance(value, int) else list(value)
 
 
-def conv2d_calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    names = ("stride", "padding", "dilation")
+# An operator, its arguments, and what they are an example of.
+OpCall = tuple[Any, tuple[Any, ...], tuple[Any, ...]]
+
+
+def conv2d_calls() -> Iterator[OpCall]:
     for layout in LAYOUTS:
         for i, sample in enumerate(samples(CONV2D, torch.float64, layout)):
-            if layout != "contiguous" and i % 4:
+            if layout != "contiguous" and i % 3:  # odd: every second sample is an unbatched one
                 continue  # an opcheck takes half a second
             weight, bias, *rest = [*sample.args, None][:2] + list(sample.args[2:])
             assert not rest
             kwargs = sample.kwargs
-            if isinstance(kwargs.get("padding"), str):
-                continue  # functional.conv2d turns these into numbers
-            window = [as_pair(kwargs.get(n, 0 if n == "padding" else 1)) for n in names]
-            groups = kwargs.get("groups", 1)
-            yield torch.ops.fastconv.conv2d, (sample.input, weight, bias, *window, groups)
+            stride, dilation = (pair(kwargs.get(name, 1)) for name in ("stride", "dilation"))
+            padding = kwargs.get("padding", 0)
+            given = padding if isinstance(padding, str) else "numbers"
+            if isinstance(padding, str):  # the operator takes the numbers for it
+                padding = fastconv.functional._as_padding(padding, weight, stride, dilation)
+            window = (list(stride), as_pair(padding), list(dilation), kwargs.get("groups", 1))
+            arguments = (sample.input, weight, bias, *window)
+            yield torch.ops.fastconv.conv2d, arguments, (layout, sample.input.dim(), given)
 
 
-def max_pool2d_calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
+def max_pool2d_calls() -> Iterator[OpCall]:
     for i, sample in enumerate(samples(MAX_POOL2D, torch.float64, "contiguous")):
-        if i % 40 == 0:
+        if i % 37 == 0:  # prime to the grid of 1440 samples, so that no setting is always the same
             kwargs = sample.kwargs
             name = "max_pool2d_with_indices" if kwargs["return_indices"] else "max_pool2d"
-            stride = kwargs["stride"]
+            stride, dilation = kwargs["stride"], as_pair(kwargs["dilation"])
             window = (
                 as_pair(kwargs["kernel_size"]),
                 [] if stride is None else as_pair(stride),
                 as_pair(kwargs["padding"]),
-                as_pair(kwargs["dilation"]),
+                dilation,
                 kwargs["ceil_mode"],
             )
+            kind = (name, dilation != [1], kwargs["ceil_mode"])
             for x in (sample.input, channels_last(sample.input)):
-                yield getattr(torch.ops.fastconv, name), (x, *window)
+                yield getattr(torch.ops.fastconv, name), (x, *window), kind
 
 
-@pytest.mark.parametrize("calls", [conv2d_calls, max_pool2d_calls])
-def test_opcheck_of_torchs_samples(calls: Callable[[], Any]) -> None:
-    count = 0
-    for operator, arguments in calls():
+KINDS = {
+    conv2d_calls: {
+        *itertools.product(LAYOUTS, (3, 4), ("numbers",)),
+        *itertools.product(("contiguous",), (3, 4), ("same", "valid")),
+    },
+    max_pool2d_calls: {
+        *itertools.product(("max_pool2d", "max_pool2d_with_indices"), *[(False, True)] * 2)
+    },
+}
+
+
+@pytest.mark.parametrize("calls", KINDS)
+def test_opcheck_of_torchs_samples(calls: Callable[[], Iterator[OpCall]]) -> None:
+    seen = []
+    for operator, arguments, kind in calls():
         opcheck(operator, arguments)
-        count += 1
-    assert count >= 35
+        seen.append(kind)
+    assert len(seen) >= 50
+    assert KINDS[calls] <= set(seen)

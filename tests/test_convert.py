@@ -167,8 +167,18 @@ def test_weight_norm_and_parametrizations() -> None:
     for module in (plain, converted):
         torch.nn.utils.parametrizations.weight_norm(module)
     torch.testing.assert_close(converted(x), plain(x))
-    old_style = nn.utils.weight_norm(nn.Conv2d(3, 4, 3))
-    torch.testing.assert_close(fastconv.convert(old_style, inplace=True)(x), old_style(x))
+    # the old style cannot be copied once it is applied, so each gets its own
+    reference, old_style = (
+        nn.utils.weight_norm(copy.deepcopy(m)) for m in [nn.Conv2d(3, 4, 3)] * 2
+    )
+    fastconv.convert(old_style, inplace=True)
+    assert type(old_style) is fastconv.nn.Conv2d
+    for module in (reference, old_style):
+        module(x).square().sum().backward()
+    torch.testing.assert_close(old_style(x), reference(x))
+    for name in ("weight_g", "weight_v", "bias"):
+        ours, theirs = (getattr(module, name).grad for module in (old_style, reference))
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     spectral = nn.utils.parametrizations.spectral_norm(fastconv.nn.Conv2d(3, 4, 3))
     assert spectral(x).shape == (1, 4, 6, 6)
 

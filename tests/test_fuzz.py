@@ -6,7 +6,9 @@ process down takes the test run with it, so nothing here needs to look for that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from test_random_problems import Setting, convs, drawn_values, pools, settings_o
 from torch import Tensor
 
 import fastconv
+from fastconv._sizes import conv2d_output_size, max_pool2d_output_size
 
 ops = torch.ops.fastconv
 ALGORITHMS = {
@@ -246,7 +249,8 @@ def spoilt(draw: st.DrawFn, sound: Call) -> Call:
         elif kind == "number":
             sound.numbers[number] = draw(spoilt_numbers)
         elif kind == "part" and isinstance(value, tuple) and value:
-            sound.numbers[number] = draw(st.permutations([value[0], draw(spoilt_numbers)]))
+            at = draw(st.integers(0, len(value) - 1))
+            sound.numbers[number] = (*value[:at], draw(spoilt_numbers), *value[at + 1 :])
         elif kind == "length" and isinstance(value, tuple):
             sound.numbers[number] = (*value, 1, 1, 1)[: draw(st.integers(0, 4))]
     return sound
@@ -338,30 +342,233 @@ def as_list(value: Any) -> list[int]:
     return [value] if isinstance(value, int) else list(value)
 
 
+def as_numbers(value: Any) -> list[int]:
+    """The pair that an operator of plain integers takes, however long the list became."""
+    numbers = as_list(value) or [0]
+    return [numbers[0], numbers[-1]]
+
+
+Sizes = list[Sequence[int]]
+# Arguments, and the sizes that an answer has: asked for only where there is one.
+RawCall = tuple[Sequence[Any], Callable[[], Sizes]]
+
+PACKED = ops.conv2d_pack_weight(torch.ones(64, 64, 3, 3), [1, 64, 14, 14], [1], [1])
+
+
+@dataclass
+class RawConv:
+    """The arguments of every operator of one convolution, which need not fit one another."""
+
+    call: Call
+    channels_last: bool = False
+    needs: tuple[bool, bool, bool] = (True, True, True)
+    bytes: str = "own"
+    by: dict[str, fastconv.Algorithm | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.grad, self.input, self.weight, self.bias = self.call.tensors()
+        numbers = {name: as_list(value) for name, value in self.call.numbers.items()}
+        self.input_size, self.weight_size = numbers["input_size"], numbers["weight_size"]
+        window = [numbers[name] for name in ("stride", "padding", "dilation")]
+        self.groups = numbers["groups"][0]
+        self.lists = (*window, self.groups)
+        self.pairs = [as_numbers(value) for value in window]
+        self.numbers = (*itertools.chain(*self.pairs), self.groups)
+
+    def output(self) -> Sizes:
+        return [conv2d_output_size(self.input.shape, self.weight.shape, *self.lists)]
+
+    def output_of_numbers(self) -> Sizes:
+        return [conv2d_output_size(self.input.shape, self.weight.shape, *self.pairs, self.groups)]
+
+    def gradients(self) -> Sizes:
+        sizes = (self.input.shape, self.weight.shape, self.weight.shape[:1])
+        return [size for size, needed in zip(sizes, self.needs, strict=True) if needed]
+
+    def made(self, what: Any, another: Tensor, *arguments: Any) -> Tensor:
+        """Bytes of this very call, of another one, or of neither."""
+        if self.bytes == "own":
+            result = outcome(what, list(arguments), {})
+            return another if isinstance(result, Exception) else result
+        return another if self.bytes == "another's" else another[:100].clone().zero_()
+
+    def packed(self) -> Tensor:
+        arguments = (self.weight, self.input_size, *self.lists, self.channels_last)
+        return self.made(ops.conv2d_pack_weight, PACKED, *arguments)
+
+    def memo(self) -> Tensor:
+        ones = torch.ones(1, 1, 3, 3)
+        another = ops._conv2d_memo(ones, ones, None, 1, 1, 0, 0, 1, 1, 1)
+        return self.made(ops._conv2d_memo, another, self.input, self.weight, None, *self.numbers)
+
+
+CONVOLUTIONS: dict[str, Callable[[RawConv], RawCall]] = {
+    "conv2d": lambda c: ((c.input, c.weight, c.bias, *c.lists, named(c.by.get("fprop"))), c.output),
+    "conv2d_grad_input": lambda c: (
+        (c.grad, c.weight, c.input_size, *c.lists, c.channels_last, named(c.by.get("dgrad"))),
+        lambda: [c.input_size],
+    ),
+    "conv2d_grad_weight": lambda c: (
+        (c.grad, c.input, c.weight_size, *c.lists, c.channels_last, named(c.by.get("wgrad"))),
+        lambda: [c.weight_size],
+    ),
+    "conv2d_grad_bias": lambda c: ((c.grad,), lambda: [c.grad.shape[-3:-2]]),
+    "_conv2d": lambda c: ((c.input, c.weight, c.bias, *c.numbers), c.output_of_numbers),
+    "_conv2d_backward": lambda c: (
+        (c.grad, c.input, c.weight, *c.numbers, *c.needs),
+        c.gradients,
+    ),
+    "conv2d_pack_weight": lambda c: (
+        (c.weight, c.input_size, *c.lists, c.channels_last, named(c.by.get("fprop"))),
+        lambda: [],
+    ),
+    "conv2d_packed": lambda c: ((c.input, c.weight, c.bias, c.packed(), *c.lists), c.output),
+    "_conv2d_memo": lambda c: ((c.input, c.weight, 1, *c.numbers), lambda: []),
+    "_conv2d_kept": lambda c: (
+        (
+            c.input, c.weight, c.bias, c.memo(),
+            c.packed() if c.channels_last else None, *c.numbers,
+        ),
+        c.output_of_numbers,
+    ),
+    "conv2d_packed_algorithm": lambda c: ((c.packed(),), lambda: []),
+    "weight_fingerprint": lambda c: ((c.weight,), lambda: []),
+}  # fmt: skip
+
+
+@dataclass
+class RawPool:
+    """The same of one pooling; `known`: the backward is told the window."""
+
+    call: Call
+    channels_last: bool = False
+    known: bool = False
+    wild: bool = False
+    by: dict[str, fastconv.Algorithm | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.grad, self.input, self.indices = self.call.tensors()
+        numbers = {name: as_list(value) for name, value in self.call.numbers.items()}
+        self.ceil_mode = bool(numbers["ceil_mode"][0])
+        self.input_size = numbers["input_size"]
+        window = [numbers[name] for name in ("kernel_size", "stride", "padding", "dilation")]
+        self.lists = (*window, self.ceil_mode)
+        pairs = [as_numbers(value) for value in window]
+        self.numbers = (*itertools.chain(*pairs), self.ceil_mode)
+        self.pairs = (*pairs, self.ceil_mode)
+        self.plane = (self.input_size or [0])[-2:][0], (self.input_size or [0])[-1]
+        if not self.wild:  # a forward's, where it answers
+            forward = outcome(ops._max_pool2d_with_indices, [self.input, *self.numbers], {})
+            if not isinstance(forward, Exception):
+                self.indices = forward[1]
+
+    def output(self) -> Sizes:
+        return [max_pool2d_output_size(self.input.shape, *self.lists)]
+
+    def output_of_numbers(self) -> Sizes:
+        return [max_pool2d_output_size(self.input.shape, *self.pairs)]
+
+
+POOLINGS: dict[str, Callable[[RawPool], RawCall]] = {
+    "max_pool2d": lambda p: ((p.input, *p.lists, named(p.by.get("forward"))), p.output),
+    "max_pool2d_with_indices": lambda p: (
+        (p.input, *p.lists, named(p.by.get("forward"))),
+        lambda: p.output() * 2,
+    ),
+    "max_pool2d_backward": lambda p: (
+        (
+            p.grad, p.indices, p.input_size, p.channels_last, named(p.by.get("backward")),
+            [int(n) for n in p.numbers] if p.known else [],
+        ),
+        lambda: [p.input_size],
+    ),
+    "_max_pool2d": lambda p: ((p.input, *p.numbers), p.output_of_numbers),
+    "_max_pool2d_with_indices": lambda p: (
+        (p.input, *p.numbers),
+        lambda: p.output_of_numbers() * 2,
+    ),
+    "_max_pool2d_backward": lambda p: (
+        (p.grad, p.indices, *p.plane, p.channels_last, *p.numbers, named(p.by.get("backward"))),
+        lambda: [(*p.grad.shape[:-2], *p.plane)],
+    ),
+}  # fmt: skip
+
+
+def test_every_operator_is_called_with_spoilt_arguments() -> None:
+    names = torch._C._dispatch_get_all_op_names()
+    ours = {name.removeprefix("fastconv::") for name in names if name.startswith("fastconv::")}
+    assert ours == CONVOLUTIONS.keys() | POOLINGS.keys()
+
+
+def answer(name: str, call: RawCall) -> Any:
+    """The operator's, of the sizes that it should have, or its error."""
+    arguments, sizes = call
+    result = outcome(getattr(ops, name), list(arguments), {})
+    wanted = [] if isinstance(result, Exception) or result is None else sizes()
+    if wanted:
+        results = result if isinstance(result, (tuple, list)) else (result,)
+        got = [tuple(t.shape) for t in results if t is not None]
+        assert got == [tuple(size) for size in wanted], name
+    return result
+
+
+def sound_conv(conv: Conv) -> Call:
+    assume(not isinstance(conv.padding, str) and conv.multiplications < 2**22)
+    names = ("grad", "input", "weight", "bias")
+    sizes = (conv.output, conv.input, conv.weight, (conv.out_channels,) if conv.bias else None)
+    numbers = {**conv.kwargs, "input_size": conv.input, "weight_size": conv.weight}
+    return Call(dict(zip(names, sizes, strict=True)), dict.fromkeys(names, torch.float32), numbers)
+
+
+def sound_pool(pool: Pool) -> Call:
+    numbers = {**pool.kwargs, "stride": pool.stride or pool.kernel_size, "input_size": pool.input}
+    given = [numbers[name] for name in ("kernel_size", "stride", "padding", "dilation")]
+    output = tuple(max_pool2d_output_size(pool.input, *map(as_list, given), pool.ceil_mode))
+    return Call(
+        {"grad": output, "input": pool.input, "indices": output},
+        {"grad": torch.float32, "input": torch.float32, "indices": torch.int64},
+        numbers,
+    )
+
+
+raw_convs = st.builds(
+    RawConv,
+    convs().map(sound_conv).flatmap(spoilt),
+    st.booleans(),
+    st.tuples(*[st.booleans()] * 3),
+    st.sampled_from(["own", "another's", "neither's"]),
+    any_algorithm,
+)
+raw_pools = st.builds(
+    RawPool,
+    pools().map(sound_pool).flatmap(spoilt),
+    *[st.booleans()] * 3,
+    any_algorithm,
+)
+
+
 @examples(300)
-@given(call=spoilt_convs(), gradient=spoilt_sizes, size=st.lists(spoilt_numbers, max_size=5))
-def test_raw_operators_survive_anything(call: Call, gradient: list[int], size: list[int]) -> None:
-    """A result or an error, from sizes that were never a forward's."""
-    numbers = {
-        name: as_list(value) if name != "groups" else value
-        for name, value in call.numbers.items()
-        if not isinstance(value, str)
-    }
-    input, weight, bias = call.tensors()
-    a_call = torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, 2, 2)
-    grad = torch.zeros(gradient)
-    outcome(ops.conv2d, [input, weight, bias], numbers)
-    for sizes in (size, list(call.sizes["input"] or ()), list(call.sizes["weight"] or ())):
-        outcome(ops.conv2d_grad_input, [grad, weight, sizes], numbers)
-        outcome(ops.conv2d_grad_weight, [grad, input, sizes], numbers)
-        outcome(ops.conv2d_pack_weight, [weight, sizes], numbers)
-        indices = torch.randint(-2, 40, gradient)
-        outcome(ops.max_pool2d_backward, [grad, indices, sizes], {})
-    outcome(ops.conv2d_grad_bias, [grad], {})
-    outcome(ops.weight_fingerprint, [weight], {})
-    outcome(ops.conv2d_packed, [input, weight, bias, grad.to(torch.uint8)], numbers)
-    outcome(ops.conv2d_packed_algorithm, [grad.to(torch.uint8)], {})
-    ones = (1, 1, 0, 0, 1, 1, 1)
-    outcome(ops._conv2d_memo, [input, weight, 1, *ones], {})
-    for memo in (grad.to(torch.uint8), ops._conv2d_memo(*a_call, None, *ones)):
-        outcome(ops._conv2d_kept, [input, weight, bias, memo, None, *ones], {})
+@given(conv=raw_convs, pool=raw_pools)
+def test_raw_operators_survive_anything(conv: RawConv, pool: RawPool) -> None:
+    """An answer of the right size or an error, from sizes that were never a forward's."""
+    for name, of_conv in CONVOLUTIONS.items():
+        answer(name, of_conv(conv))
+    for name, of_pool in POOLINGS.items():
+        answer(name, of_pool(pool))
+
+
+@examples(50)
+@given(conv=convs(), pool=pools())
+def test_the_raw_calls_work_before_they_are_spoilt(conv: Conv, pool: Pool) -> None:
+    """An error would be of how they are written here, and spoiling them would show nothing."""
+    sound, sound_pooling = RawConv(sound_conv(conv)), RawPool(sound_pool(pool))
+    refusing = set() if len(conv.input) == 4 else {"_conv2d_memo", "_conv2d_kept"}
+    if sound.packed().numel() == 0:  # the chosen algorithm takes the weight as it is
+        refusing |= {"conv2d_packed", "conv2d_packed_algorithm"}
+    for name, of_conv in CONVOLUTIONS.items():
+        result = answer(name, of_conv(sound))
+        refused = result is None or isinstance(result, Exception)
+        assert refused == (name in refusing), (name, result)
+    for name, of_pool in POOLINGS.items():
+        result = answer(name, of_pool(sound_pooling))
+        assert not isinstance(result, Exception), (name, result)

@@ -104,19 +104,31 @@ def pruned(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("wrap", [spectral, weight_norm, orthogonal, pruned])
-def test_parametrized_layers(wrap: Callable[[nn.Module], nn.Module]) -> None:
-    """Before and after conversion; the gradient reaches the parametrization's own parameters."""
+def test_parametrized_layers(wrap: Callable[[nn.Module], nn.Module], training: bool) -> None:
+    """Two steps of descent as torch's layer: the gradient reaches the parametrization's own
+    parameters, and its buffers (in training, of spectral_norm's power iteration) follow."""
     torch.manual_seed(0)
-    plain = nn.Conv2d(8, 8, 3, padding=1).double().eval()
-    results = []
+    plain = nn.Conv2d(8, 8, 3, padding=1).double()
     x = torch.randn(2, 8, 9, 9, dtype=torch.float64)
+    results = []
     for module in (copy.deepcopy(plain), fastconv.convert(plain)):
         torch.manual_seed(1)
-        wrapped = wrap(module).eval()
-        results.append([wrapped(x).detach(), *gradients(wrapped, x)])
-        with torch.no_grad():
-            results[-1].append(wrapped(x))
+        wrapped = wrap(module).train(training)
+        buffers = [[b.clone() for b in wrapped.buffers()]]
+        seen = []
+        for _ in range(2):
+            steps = gradients(wrapped, x)
+            seen += [wrapped(x).detach(), *steps]
+            with torch.no_grad():
+                seen.append(wrapped(x))
+                for parameter, gradient in zip(wrapped.parameters(), steps, strict=True):
+                    parameter.sub_(gradient, alpha=0.01)
+            buffers.append([b.clone() for b in wrapped.buffers()])
+        if wrap is spectral:
+            assert all(map(torch.equal, buffers[1], buffers[2])) != training
+        results.append([seen, buffers, list(wrapped.state_dict().values())])
     torch.testing.assert_close(results[1], results[0])
 
 

@@ -49,7 +49,7 @@ import gc, random, sys
 import torch
 import fastconv
 {MALLOCED}
-torch.set_num_threads(1)
+torch.set_num_threads({threads})
 random.seed(0)
 modules = [
     fastconv.nn.Conv2d(3, 16, 3, padding=1),
@@ -101,9 +101,15 @@ print((malloced() - before) / (calls - calls // 4))
 """
 
 
-def bytes_a_call(leak: str = "pass") -> float:
-    code = SOAK.replace("{calls}", str(CALLS)).replace("{leak}", leak)
-    result = run_python(code.replace("{MALLOCED}", MALLOCED), seconds=300 + CALLS / 20)
+def filled(code: str, **values: str | int) -> str:
+    for name, value in {"MALLOCED": MALLOCED, **values}.items():
+        code = code.replace(f"{{{name}}}", str(value))
+    return code
+
+
+def bytes_a_call(leak: str = "pass", threads: int = 1) -> float:
+    code = filled(SOAK, calls=CALLS, leak=leak, threads=threads)
+    result = run_python(code, seconds=300 + CALLS / 20)
     assert result.returncode == 0, result.stderr
     return float(result.stdout)
 
@@ -113,8 +119,9 @@ def allowed() -> float:
     return 2**19 / CALLS + 8
 
 
-def test_memory_does_not_grow() -> None:
-    assert bytes_a_call() <= allowed()
+@pytest.mark.parametrize("threads", [1, 2])
+def test_memory_does_not_grow(threads: int) -> None:
+    assert bytes_a_call(threads=threads) <= allowed()
 
 
 def test_the_soak_sees_a_leak() -> None:
@@ -160,6 +167,8 @@ calls = {
     "max_pool2d_with_indices": lambda: ops.max_pool2d_with_indices(x, [2]),
     "max_pool2d_backward": lambda: ops.max_pool2d_backward(values, indices, [1, 4, 8, 8]),
     "max_pool2d_backward refused": lambda: ops.max_pool2d_backward(values, indices, [1, 4]),
+    "_max_pool2d": lambda: ops._max_pool2d(x, *window),
+    "_max_pool2d_with_indices": lambda: ops._max_pool2d_with_indices(x, *window),
     "_max_pool2d_backward": lambda: ops._max_pool2d_backward(
         values, indices, 8, 8, False, *window
     ),
@@ -188,10 +197,13 @@ def test_no_operator_keeps_anything() -> None:
     conv2d_packed_algorithm() is left out: a string that an operator returns is torch's to free,
     which 2.13 does not do. Only explain() asks for it.
     """
-    result = run_python(OPERATORS.replace("{MALLOCED}", MALLOCED))
+    result = run_python(filled(OPERATORS))
     assert result.returncode == 0, result.stderr
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
-    assert len(lines) == 21
+    assert len(lines) == 23
+    names = torch._C._dispatch_get_all_op_names()
+    ours = {name.removeprefix("fastconv::") for name in names if name.startswith("fastconv::")}
+    assert ours - {name.split()[0] for _, name in lines} == {"conv2d_packed_algorithm"}
     assert not {name: kept for kept, name in lines if float(kept) > 4}
 
 
@@ -259,7 +271,7 @@ def address_space():
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize"))
 
-torch.set_num_threads(1)
+torch.set_num_threads({threads})
 MIB = 2**20
 {work}
 want = work()  # pools, arenas and code pages are there
@@ -279,8 +291,8 @@ def attempt(headroom):
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 
 kept = []
-for round in range(3):
-    for headroom in range(0, 24 * MIB, MIB // 2):
+for round in range(2):
+    for headroom in range(0, 24 * MIB, {threads} * MIB // 2):
         attempt(headroom)
     gc.collect()
     kept.append(malloced())
@@ -317,10 +329,9 @@ def work():
 }
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("work", WORK)
-def test_memory_that_is_refused_is_an_error_and_no_leak(work: str) -> None:
+def test_memory_that_is_refused_is_an_error_and_no_leak(work: str, threads: int) -> None:
     """The address space ends a little further off from call to call, wherever that falls."""
-    result = run_python(
-        REFUSED_MEMORY.replace("{work}", WORK[work]).replace("{MALLOCED}", MALLOCED)
-    )
+    result = run_python(filled(REFUSED_MEMORY, work=WORK[work], threads=threads))
     assert result.returncode == 0, result.stderr[-3000:]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from fastconv._ops import _C
 
 PACKAGE = Path(fastconv.__file__).parent
 LIBRARY = Path(_C.__file__)
+LIBRARIES = sorted(PACKAGE.glob("_*.so"))
 
 
 def lines_of(*command: str | Path) -> list[str]:
@@ -33,26 +35,95 @@ def needed_symbols(library: Path) -> set[str]:
     return {symbol for symbol in symbols if "@" not in symbol}
 
 
-def stable_symbols() -> set[str]:
-    """What torch's headers declare of the C interface that stays from release to release."""
+OLDEST = (2, 10)
+GUARD = re.compile(r"#\s*if\s+TORCH_FEATURE_VERSION\s*>=\s*TORCH_VERSION_(\d+)_(\d+)_\d+\b")
+
+
+def without_newer(header: str, oldest: tuple[int, int] = OLDEST) -> str:
+    """The lines that a compiler for the oldest torch sees; both sides of any other condition."""
+    kept: list[str] = []
+    open_blocks: list[bool | None] = []  # None: not about a release
+    for line in header.splitlines():
+        directive = re.match(r"\s*#\s*(if|elif|else|endif)", line)
+        guard = GUARD.match(line.strip())
+        if directive is None:
+            if False not in open_blocks:
+                kept.append(line)
+        elif directive[1] in ("if", "elif") and not guard and "TORCH_FEATURE_VERSION" in line:
+            raise ValueError(f"not understood: {line}")
+        elif directive[1] == "if":
+            release = guard and (int(guard[1]), int(guard[2]))
+            open_blocks.append(release <= oldest if release else None)
+        elif directive[1] == "endif":
+            open_blocks.pop()
+        elif open_blocks[-1] is not None:
+            open_blocks[-1] = directive[1] == "else" and not open_blocks[-1]
+    assert not open_blocks
+    return "\n".join(kept)
+
+
+def functions_of(header: str) -> set[str]:
+    return set(re.findall(r"\b((?:aoti_)?torch_\w+)\s*\(", header))
+
+
+def stable_headers() -> list[str]:
     include = Path(torch.__file__).parent / "include/torch/csrc"
-    headers = [*include.glob("stable/c/*.h"), *include.glob("inductor/aoti_torch/c/shim.h")]
-    text = "".join(path.read_text() for path in headers)
-    return set(re.findall(r"\b((?:aoti_)?torch_\w+)\s*\(", text))
+    paths = [*include.glob("stable/c/*.h"), *include.glob("inductor/aoti_torch/c/shim.h")]
+    return [path.read_text() for path in paths]
 
 
-# Of these families the headers' macros make the names.
-OF_A_FAMILY = re.compile(r"aoti_torch_(dtype|device_type|layout|memory_format|delete)_\w+$")
+def stable_symbols() -> set[str]:
+    """What torch's headers declare of the C interface that is there from the oldest torch on."""
+    return set().union(*(functions_of(without_newer(header)) for header in stable_headers()))
+
+
+def test_functions_of_a_newer_torch_are_not_stable_symbols() -> None:
+    header = """
+        #ifdef __cplusplus
+        #if TORCH_FEATURE_VERSION >= TORCH_VERSION_2_10_0
+        int torch_old();
+        #ifdef USE_CUDA
+        int torch_old_cuda();
+        #endif // USE_CUDA
+        #endif // TORCH_FEATURE_VERSION >= TORCH_VERSION_2_10_0
+        #  if TORCH_FEATURE_VERSION >= TORCH_VERSION_2_11_0
+        int torch_new();
+        #ifdef USE_CUDA
+        int torch_new_cuda();
+        #else
+        int torch_new_cpu();
+        #endif
+        #else
+        int torch_before_new();
+        #endif
+        int torch_always();
+        #endif
+    """
+    old = {"torch_old", "torch_old_cuda", "torch_before_new", "torch_always"}
+    new = {"torch_new", "torch_new_cuda", "torch_new_cpu"}
+    assert functions_of(without_newer(header)) == old
+    assert functions_of(without_newer(header, (2, 11))) == (old | new) - {"torch_before_new"}
+    for line in ("#if TORCH_FEATURE_VERSION < TORCH_VERSION_2_11_0", "#elif TORCH_FEATURE_VERSION"):
+        with pytest.raises(ValueError, match="not understood"):
+            without_newer(f"#ifdef USE_CUDA\n{line}\n#endif")
+
+
+def test_the_headers_of_torch_are_read_up_to_the_oldest_release() -> None:
+    assert "torch_call_dispatcher" in stable_symbols()  # since 2.10
+    assert "torch_dtype_float8_e8m0fnu" not in stable_symbols()  # since 2.11
+
+
 # Weak ones, which the linker or the run-time fills in.
 OF_THE_LINKER = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__"}
 
 
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda path: path.name.split(".")[0])
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm, of binutils")
-def test_no_unstable_symbol_of_torch_is_needed() -> None:
-    symbols = needed_symbols(LIBRARY) - OF_THE_LINKER
+def test_no_unstable_symbol_of_torch_is_needed(library: Path) -> None:
+    symbols = needed_symbols(library) - OF_THE_LINKER
     of_python = {symbol for symbol in symbols if re.match(r"_?Py", symbol)}
     of_cpp = {symbol for symbol in symbols if re.match(r"_ZNK?St", symbol)}
-    of_torch = {s for s in symbols - of_python - of_cpp if not OF_A_FAMILY.match(s)}
+    of_torch = symbols - of_python - of_cpp
     assert of_torch
     assert of_python
     assert not of_torch - stable_symbols()
@@ -71,13 +142,14 @@ def test_no_other_library_of_torch_is_linked() -> None:
     assert not [name for name in needed if "python" in name or "gomp" in name]
 
 
-def import_of(package: Path) -> subprocess.CompletedProcess[str]:
-    """Import the package that lies in a folder of its own, and nothing else of that name."""
+def import_of(package: Path, program: str = "import fastconv") -> subprocess.CompletedProcess[str]:
+    """Run what imports the package that lies in a folder of its own, and no other of that name."""
     # An editable install finds fastconv._C beside the sources, whatever the path says.
     code = (
         "import sys; sys.meta_path[:] = [finder for finder in sys.meta_path "
         "if not getattr(finder, '__module__', '').startswith('__editable__')]; "
-        f"sys.path.insert(0, {str(package.parent)!r}); import fastconv"
+        f"sys.path.insert(0, {str(package.parent)!r}); "
+        f"\n{program}"
     )
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=package.parent
@@ -117,16 +189,115 @@ def test_a_missing_or_foreign_library_is_one_sentence(
     assert "pip install --no-build-isolation ." in errors[0]
 
 
-def test_source_distribution_has_every_source(tmp_path: Path) -> None:
+# As torch.version.cuda is where there is a GPU; the last line asks for a CUDA tensor's kernel.
+PROGRAM_WITH_CUDA = """
+import torch
+torch.version.cuda = "13.0"
+import fastconv, fastconv._cuda_loader
+x = torch.ones(1, 1, 3, 3)
+print(fastconv.conv2d(x, x).item(), fastconv._cuda_loader.state(), sep="; ")
+keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+torch.ops.fastconv.conv2d.default.redispatch(keys, x, x)
+"""
+
+
+def test_a_foreign_cuda_library_leaves_the_cpu_working_and_is_one_sentence(unbuilt: Path) -> None:
+    shutil.copy(LIBRARY, unbuilt)
+    (unbuilt / LIBRARY.name.replace("_C", "_cuda", 1)).write_bytes(b"no library")
+    result = import_of(unbuilt, PROGRAM_WITH_CUDA)
+    assert result.stdout == "9.0; kernels built, but they do not load\n", result.stderr
+    said = re.findall(r"^.*\b(RuntimeWarning|RuntimeError): (.+)$", result.stderr, re.MULTILINE)
+    (warning, sentence), (error, of_the_operator) = said
+    assert (warning, error) == ("RuntimeWarning", "RuntimeError")
+    assert sentence == of_the_operator
+    assert sentence.startswith("fastconv runs without its CUDA kernels, which do not load with")
+    assert "`FORCE_CUDA=1 pip install --no-build-isolation .`" in sentence
+    assert "file too short" in sentence
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the sources, where nothing has been built."""
     if not (ROOT / "setup.py").exists():
         pytest.skip("no checkout")
     copy = tmp_path / "checkout"
     kept_out = (".git", "build*", "*.egg-info", ".venv", "out", "dist", "*.so", "__pycache__", ".*")
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*kept_out))
-    lines_of(sys.executable, "-c", f"import os; os.chdir({str(copy)!r}); import sys; "
-             "sys.argv = ['setup.py', '--quiet', 'sdist']; exec(open('setup.py').read(), "
+    return copy
+
+
+def run_setup(checkout: Path, command: str, before: str = "") -> None:
+    lines_of(sys.executable, "-c", f"{before}\nimport os; os.chdir({str(checkout)!r}); import sys; "
+             f"sys.argv = ['setup.py', '--quiet', {command!r}]; exec(open('setup.py').read(), "
              "{'__name__': '__main__', '__file__': 'setup.py'})")  # fmt: skip
-    (archive,) = (copy / "dist").glob("*.tar.gz")
+
+
+def test_nothing_of_an_earlier_build_gets_into_a_wheel(checkout: Path) -> None:
+    """A wheel is what lies in build/lib* and build/bdist* in the end."""
+    compiles_nothing = (
+        "from setuptools.command import build_ext; build_ext.build_ext.run = lambda self: None"
+    )
+    run_setup(checkout, "build", compiles_nothing)
+    (package,) = checkout.glob("build/lib*/fastconv")
+    left = (package / "_cuda.so", package / "_forgotten.py", checkout / "build/bdist.x/wheel/_C.so")
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    run_setup(checkout, "build", compiles_nothing)
+    assert (package / "__init__.py").exists()
+    assert not [file for file in left if file.exists()]
+
+
+CPU_WHEEL = "fastconv-0.1.0-cp311-cp311-manylinux_2_34_x86_64.whl"
+CUDA_WHEEL = "fastconv-0.1.0+cu13-cp311-cp311-manylinux_2_34_x86_64.whl"
+CUDA_LIBRARY = "fastconv/_cuda.cpython-311-x86_64-linux-gnu.so"
+
+
+@pytest.mark.parametrize(
+    ("name", "added", "left_out", "complaint"),
+    [
+        (CPU_WHEEL, (), (), None),
+        (CUDA_WHEEL, (CUDA_LIBRARY,), (), None),
+        (CPU_WHEEL, (CUDA_LIBRARY,), (), "has CUDA kernels, and its name does not say so"),
+        (CUDA_WHEEL, (), (), "has no CUDA kernels, and its name says that it has"),
+        (CPU_WHEEL, ("fastconv.libs/libtorch_cpu-12ab.so",), (), "brings libtorch_cpu-12ab.so"),
+        (CPU_WHEEL, ("fastconv.libs/libc10.so",), (), "brings libc10.so"),
+        (CPU_WHEEL.replace("manylinux_2_34", "linux"), (), (), "is not tagged manylinux"),
+        (CPU_WHEEL, (), ("fastconv/py.typed",), "lacks fastconv/py.typed"),
+        (CPU_WHEEL, (), ("fastconv/_C.pyi",), "lacks fastconv/_C.pyi"),
+        (CPU_WHEEL, (), ("fastconv/_C.cpython-311-x86_64-linux-gnu.so",), "lacks fastconv/_C.*.so"),
+    ],
+)
+def test_a_wheel_that_is_not_what_its_name_says_is_one_sentence(
+    tmp_path: Path,
+    name: str,
+    added: tuple[str, ...],
+    left_out: tuple[str, ...],
+    complaint: str | None,
+) -> None:
+    script = ROOT / "scripts" / "check_wheel.py"
+    if not script.exists():
+        pytest.skip("no checkout")
+    usual = {
+        "fastconv/__init__.py",
+        "fastconv/_C.cpython-311-x86_64-linux-gnu.so",
+        "fastconv/_C.pyi",
+        "fastconv/_cuda_loader.py",
+        "fastconv/py.typed",
+    }
+    with zipfile.ZipFile(tmp_path / name, "w") as wheel:
+        for file in sorted(usual.union(added).difference(left_out)):
+            wheel.writestr(file, "")
+    result = subprocess.run(
+        [sys.executable, script, tmp_path / name], capture_output=True, text=True
+    )
+    assert result.returncode == (0 if complaint is None else 1)
+    assert result.stderr == ("" if complaint is None else f"{name} {complaint}.\n")
+
+
+def test_source_distribution_has_every_source(checkout: Path) -> None:
+    run_setup(checkout, "sdist")
+    (archive,) = (checkout / "dist").glob("*.tar.gz")
     with tarfile.open(archive) as file:
         packed = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
     sources = {

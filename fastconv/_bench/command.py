@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fastconv._bench.options import UsageError, add_options, settings_of, subjects_of
 
+INTERRUPTED = 130  # as a shell has it, for SIGINT
+
 DESCRIPTION = "Time fastconv against torch, layer by layer or in whole networks."
 
 
@@ -21,7 +23,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m fastc
 
 
 def run(arguments: argparse.Namespace, program: str) -> int:
-    """0: all is well; 1: a result was wrong; 2: what was asked for cannot be done."""
+    """0: all is well; 1: a result was wrong; 2: it cannot be done; 130: it was interrupted.
+
+    What was measured before an interruption is written and shown all the same.
+    """
     try:
         _need("rich", "prints the tables")
         if arguments.plot is not None:
@@ -74,7 +79,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
         for path in draw(loaded, arguments.plot):
             print(path)
-    return 1 if loaded.failures else 0
+    if loaded.failures:
+        return 1
+    return INTERRUPTED if loaded.interrupted else 0
 
 
 def _prepare_folder(path: Path | None) -> None:

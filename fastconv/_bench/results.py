@@ -94,6 +94,8 @@ class Results:
     regrets: list[Regret] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """Results too far from float64, which were not timed, and processes that died."""
+    interrupted: bool = False
+    """Whether it was stopped before all was measured."""
 
     def settings(self) -> list[Setting]:
         measured = [row.setting for row in self.rows] + [entry.setting for entry in self.regrets]

@@ -33,7 +33,7 @@ from fastconv._bench.subjects import name_of, network_of
 
 
 def run_tasks(tasks: Sequence[Task], arguments: argparse.Namespace) -> Results:
-    """Interrupted, it returns what it has."""
+    """Interrupted, it returns what it has, and says so."""
     results = Results(facts(), {name: str(value) for name, value in vars(arguments).items()})
     columns = (
         TextColumn("{task.description}"),
@@ -46,8 +46,10 @@ def run_tasks(tasks: Sequence[Task], arguments: argparse.Namespace) -> Results:
     screen.print(present.machine_line(results))
     with Progress(*columns, console=screen, transient=True) as progress:
         bar = progress.add_task("", total=len(tasks))
+        unshown: Setting | None = None
         try:
             for setting, group in itertools.groupby(tasks, key=lambda task: task.setting):
+                unshown = setting
                 _measure_peaks(results, setting)
                 for task in group:
                     label = f"{network_of(task.subject)} {name_of(task.subject)}"
@@ -55,7 +57,11 @@ def run_tasks(tasks: Sequence[Task], arguments: argparse.Namespace) -> Results:
                     _measure(task, arguments, results, rejected, screen)
                     progress.advance(bar)
                 present.show_setting(results, setting, screen)
+                unshown = None
         except KeyboardInterrupt:
+            results.interrupted = True
+            if unshown is not None and unshown in results.settings():
+                present.show_setting(results, unshown, screen)
             screen.print("interrupted: what was measured so far is kept")
     reasons = Counter(rejected)
     if len(rejected) == len(tasks):

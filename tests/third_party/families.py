@@ -91,6 +91,12 @@ def converted(name: str) -> nn.Module:
     return fastconv.convert(built(name))
 
 
+def in_float32(name: str, train: bool) -> tuple[nn.Module, Tensor, Tensor]:
+    """torch's model in float32, whose convolutions have more algorithms than those of float64."""
+    images, target = batch(name)
+    return copy.deepcopy(built(name)).float().train(train), images.float(), target
+
+
 def assert_close(ours: Tensor, theirs: Tensor, what: str) -> None:
     error, scale = (ours - theirs).norm(), theirs.norm()
     assert error <= 1e-6 * scale + 1e-9, f"{what}: {error} of {scale}"
@@ -161,3 +167,64 @@ def test_compiles_without_a_graph_break(name: str) -> None:
         results.append([output, *gradients])
     for ours, theirs in zip(*results, strict=True):
         assert_close(ours, theirs, "compiled")
+
+
+def output_and_gradients(model: nn.Module, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of all parameters as one vector: single ones may be rounding alone."""
+    torch.manual_seed(2)  # dropout and stochastic depth draw the same
+    output = model(images)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    loss = nn.functional.cross_entropy(output, target)
+    gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    return output.detach().double(), torch.cat([g.flatten() for g in gradients]).double()
+
+
+def assert_as_close(
+    ours: Tensor, theirs: Tensor, exact: Tensor, what: str, spare: float = 2e-6
+) -> None:
+    """Of a whole network: what one layer rounds, the next ones enlarge."""
+    error, allowed = (ours - exact).norm(), 4 * (theirs - exact).norm() + spare * exact.norm()
+    assert error <= allowed, f"{what}: error {error}, of torch's {(theirs - exact).norm()}"
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_float32_is_as_close_to_exact_as_torch(name: str, train: bool) -> None:
+    model, images, target = in_float32(name, train)
+    exact = output_and_gradients(copy.deepcopy(built(name)).train(train), images.double(), target)
+    theirs = output_and_gradients(copy.deepcopy(model), images, target)
+    ours = output_and_gradients(fastconv.convert(model), images, target)
+    assert_as_close(ours[0], theirs[0], exact[0], "output")
+    # Batch statistics of two images put units so close to zero that rounding switches them on or
+    # off: torch's own gradients moved by 1e-2 when the images did by 1e-7, ours by 4e-2.
+    spare = 0.1 if train else 2e-6
+    assert_as_close(ours[1], theirs[1], exact[1], "gradients", spare)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_frozen_float32_predicts_as_torch(name: str, layout: torch.memory_format) -> None:
+    model, images, _ = in_float32(name, train=False)
+    model, images = model.to(memory_format=layout), images.to(memory_format=layout)
+    ours = fastconv.freeze(fastconv.convert(model))
+    with torch.inference_mode():
+        exact = copy.deepcopy(built(name)).eval()(images.double())
+        assert_as_close(ours(images).double(), model(images).double(), exact, "output")
+
+
+def test_float32_has_algorithms_that_float64_has_not() -> None:
+    model, images, _ = in_float32("vgg11_bn", train=False)
+    rows = fastconv.explain(fastconv.convert(model), images).rows
+    assert any("winograd" in row.algorithm for row in rows)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5"])
+def test_inductor_trains_as_eager(name: str) -> None:
+    torch._dynamo.reset()
+    model = converted(name).train()
+    results = [
+        output_and_gradients(call, *batch(name))
+        for call in (torch.compile(copy.deepcopy(model), fullgraph=True), model)
+    ]
+    for what, ours, theirs in zip(("output", "gradients"), *results, strict=True):
+        assert_close(ours, theirs, what)
