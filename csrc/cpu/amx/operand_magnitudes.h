@@ -42,8 +42,8 @@ const char* reject_terms(const Conv2dProblem& p) {
 
 // Whether terms serve a product of whose operands one is known: multiply() forms it and returns its
 // largest sum, which mostly says so without a look at the other operand, magnitudes_of_other().
-// (That look took 3 to 30 % of the time of 1x1 convolutions.) Where terms do not
-// serve, what was formed is worthless.
+// (That look took 3 to 30 % of the time of 1x1 convolutions.) Where terms do not serve, what was
+// formed is worthless.
 template <class Multiply, class Other>
 bool multiply_in_terms(const Magnitudes& known, int64_t depth, const Multiply& multiply,
                        const Other& magnitudes_of_other) {
