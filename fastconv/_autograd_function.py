@@ -27,6 +27,7 @@ from torch._C._functorch import is_legacy_batchedtensor, peek_interpreter_stack
 from torch._functorch import autograd_function as functorch_autograd_function
 from torch.autograd import forward_ad
 from torch.autograd.forward_ad import _set_fwd_grad_enabled
+from torch.autograd.function import _SingleLevelFunction
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 # What stands between a call and its kernel where one of these answers with something.
@@ -108,14 +109,17 @@ def needs_autograd(*args: Any) -> bool:
     ) or is_differentiating_forward()
 
 
-class OperatorFunction(torch.autograd.Function):
+class OperatorFunction(_SingleLevelFunction):
     """Base of the Functions below.
 
-    ``apply`` is the C one that torch's own Python ``apply`` ends in, for where functorch is not
-    active (its frame in front costs 2 us); ``record`` works under functorch too.
+    What ``torch.autograd.Function`` has more stands in front of the dispatcher, as Python (2 us a
+    call) or, from torch 2.15 on, in C++. ``apply`` is for where functorch is not active; ``record``
+    works under functorch too.
     """
 
     apply = torch._C._FunctionBase.__dict__["apply"]
+    # All that compiled autograd asks of a Function.
+    _compiled_autograd_key = staticmethod(torch.autograd.Function._compiled_autograd_key)
 
     @classmethod
     def record(cls, *args: Any) -> Any:
