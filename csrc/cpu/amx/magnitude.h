@@ -150,18 +150,18 @@ inline int doublings(int64_t count) {
   return n;
 }
 
+// Whether some numbers can be of any use in products of terms.
+inline bool terms_may_serve(uint32_t b) {
+  return b == 0 || (b < kRoundsToInfinity && exponent_of(b) >= kSmallestInTerms);
+}
+
 // Whether sums of `depth` products of numbers up to these two magnitudes are safe in terms.
 inline bool terms_serve(uint32_t a, uint32_t b, int64_t depth) {
   if (a >= kRoundsToInfinity || b >= kRoundsToInfinity) return false;
   if (a == 0 || b == 0) return true;
   const int product = exponent_of(a) + exponent_of(b);
-  return exponent_of(a) >= kSmallestInTerms && exponent_of(b) >= kSmallestInTerms &&
-         product >= kSmallestInTerms && product + 2 + doublings(depth) < kLargestSum;
-}
-
-// Whether some numbers can be of any use in products of terms.
-inline bool terms_may_serve(uint32_t b) {
-  return b == 0 || (b < kRoundsToInfinity && exponent_of(b) >= kSmallestInTerms);
+  return terms_may_serve(a) && terms_may_serve(b) && product >= kSmallestInTerms &&
+         product + 2 + doublings(depth) < kLargestSum;
 }
 
 // Whether what the tiles flush of the smallest numbers of one operand is nothing beside the largest
@@ -170,9 +170,9 @@ inline bool flushes_vanish(uint32_t smallest, uint32_t largest_of_other, uint32_
                            int64_t depth) {
   // Of a term, and of a sum in float32 with two bits to spare.
   constexpr int kFlushed = -126, kDigits = 26;
-  if (largest_of_other == 0 || exponent_of(smallest) >= kSmallestInTerms) return true;
-  return exponent_of(largest_of_other) + kFlushed + doublings(depth) + kDigits <=
-         exponent_of(largest_sum);
+  return exponent_of(smallest) >= kSmallestInTerms ||
+         exponent_of(largest_of_other) + kFlushed + doublings(depth) + kDigits <=
+             exponent_of(largest_sum);
 }
 
 // Whether the largest sum that was formed, of up to `depth` products with the numbers b, shows that
@@ -182,15 +182,12 @@ inline bool flushes_vanish(uint32_t smallest, uint32_t largest_of_other, uint32_
 // may be as large as it likes, unless it meets numbers so small that the tiles flush their terms.
 // False says nothing: then it is for terms_serve() to say, of a itself.
 inline bool sum_vouches(uint32_t largest_sum, const Magnitudes& b, int64_t depth) {
-  if (largest_sum == 0 || b.largest == 0 || exponent_of(b.smallest) < kSmallestInTerms) {
-    return false;
-  }
   const int sum = exponent_of(largest_sum), length = doublings(depth);
   // Each exponent is less than one below its number's logarithm; the terms' own rounding is in the
   // second of the two.
   const int product = sum - length - 2;
-  return sum + length + 2 < kLargestSum && product >= kSmallestInTerms &&
-         product - exponent_of(b.largest) >= kSmallestInTerms;
+  return exponent_of(b.smallest) >= kSmallestInTerms && sum + length + 2 < kLargestSum &&
+         product >= kSmallestInTerms && product - exponent_of(b.largest) >= kSmallestInTerms;
 }
 
 }  // namespace

@@ -150,16 +150,16 @@ class AmxConvolution {
       using T = typename decltype(tag)::type;
       const auto multiply = [&] {
         if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
-        uint32_t largest_sum = 0;
+        Largest largest_sum;
         for_each_dgrad_class(p, [&](const Gather& gather) {
           const T* const no_bias = nullptr;
           const uint32_t sum =
               GatherGemm<TargetOf<T>, T>(gather, parallel.threads())
                   .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight), nullptr,
                        no_bias, static_cast<T*>(t.input), workspace, parallel);
-          if (sum > largest_sum) largest_sum = sum;
+          largest_sum.see(sum);
         });
-        return largest_sum;
+        return largest_sum.value();
       };
       if (!multiply_in_terms(weight_magnitudes<T>(p, t.weight, parallel),
                              p.group_out_channels() * p.R * p.S, multiply,

@@ -148,7 +148,7 @@ double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int
   // Each block of filters packs the pixels for itself.
   const double packings = as_double(ceil_div(g.filters, kBlockColumns));
   const double runs = as_double(pixels * g.x.taps()) * packings;
-  constexpr int64_t kLongestAmxSum = 256;
+  constexpr int64_t kLongestAmxSum = GemmShape<Isa::amx, float>::kDepth;
   const double sums = height * width * as_double(ceil_div(g.x.depth(), kLongestAmxSum));
   // Rows of a plane end within a vector.
   const double planes = g.pixels_are_columns ? 1.7 : 1;

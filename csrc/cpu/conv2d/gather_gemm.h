@@ -80,9 +80,8 @@ class GatherGemm {
       Carver carver(arrays.workers + index * worker_bytes_);
       Worker worker(*this, carver);
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
-        worker.run(task, x, weight, panels, bias, y);
+        worker.run(task, x, weight, panels, bias, y, largest_sum);
       }
-      largest_sum.see(worker.largest_sum());
     });
     return largest_sum.value();
   }
@@ -142,7 +141,7 @@ class GatherGemm {
     }
 
     void run(int64_t task, const T* x, const T* weight, const PackedWeight* panels, const T* bias,
-             T* y) {
+             T* y, Largest& largest_sum) {
       const int64_t group = task % gather_.groups, block = task / gather_.groups;
       const int64_t row = block % partition_.rows.parts, column = block / partition_.rows.parts;
       const Range rows{partition_.rows.begin(row), partition_.rows.size(row)};
@@ -164,7 +163,8 @@ class GatherGemm {
       // The sums start from the bias, in scratch and in place alike: where C lies changes no bit.
       const StartOfC<Accumulator> start =
           bias == nullptr ? StartOfC<Accumulator>{} : start_from(group_bias, rows, columns);
-      if (multiply(pixels, filters, rows, columns, start, rows_in_tensor(rows, columns, group_y))) {
+      if (multiply(pixels, filters, rows, columns, start, rows_in_tensor(rows, columns, group_y),
+                   largest_sum)) {
         return;
       }
       if (gather_.pixels_are_columns) {
@@ -174,22 +174,18 @@ class GatherGemm {
       }
     }
 
-    uint32_t largest_sum() const { return largest_sum_; }
-
    private:
     // Whether the block has gone to `out`; it lies in c_ if not.
     bool multiply(const Operand<Target, Packed>& pixels, const Operand<Target, Packed>& filters,
                   Range rows, Range columns, const StartOfC<Accumulator>& start,
-                  const OutputRows<T>& out) {
+                  const OutputRows<T>& out, [[maybe_unused]] Largest& largest_sum) const {
       const BlockOfC<Accumulator> in_scratch{c_, c_stride_};
       const bool wide = gather_.pixels_are_columns;
       const Operand<Target, Packed>& a = wide ? filters : pixels;
       const Operand<Target, Packed>& b = wide ? pixels : filters;
       const Range depth{0, gather_.x.depth()};
       if constexpr (Target::kIsa == Isa::amx) {
-        const uint32_t sum =
-            gemm_block(a, b, rows, columns, depth, start, in_scratch, out, scratch_);
-        if (sum > largest_sum_) largest_sum_ = sum;
+        largest_sum.see(gemm_block(a, b, rows, columns, depth, start, in_scratch, out, scratch_));
         return out.at != nullptr && depth.size > 0;
       } else {
         const BlockOfC<Accumulator> in_place = block_in_place(columns, out);
@@ -302,7 +298,6 @@ class GatherGemm {
     PixelSource<Target, T> pixel_source_;
     ChannelSource<Target, T> channel_source_;
     WeightSource<Target, T> weight_source_;
-    uint32_t largest_sum_ = 0;
   };
 
   Gather gather_;

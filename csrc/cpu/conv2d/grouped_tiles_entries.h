@@ -123,7 +123,7 @@ class GroupedOfTerms {
       using T = typename decltype(tag)::type;
       const auto multiply = [&] {
         if (dgrad_has_holes(p)) fill_input_with_zeros(p, t.input, parallel);
-        uint32_t largest_sum = 0;
+        Largest largest_sum;
         for_each_dgrad_class(p, [&](const Gather& gather) {
           const Kernel<T> kernel(gather, parallel.threads());
           std::byte* const packed = workspace + kernel.workspace(parallel.threads());
@@ -131,9 +131,9 @@ class GroupedOfTerms {
           kernel.pack(static_cast<const T*>(t.weight), packed, parallel);
           const uint32_t sum = kernel.run(static_cast<const T*>(t.output), packed, no_bias,
                                           static_cast<T*>(t.input), workspace, parallel);
-          if (sum > largest_sum) largest_sum = sum;
+          largest_sum.see(sum);
         });
-        return largest_sum;
+        return largest_sum.value();
       };
       if (!multiply_in_terms(weight_magnitudes<T>(p, t.weight, parallel),
                              p.group_out_channels() * p.R * p.S, multiply,

@@ -45,9 +45,8 @@ class WeightGradientGemm {
       Carver carver(workspace + partial_bytes() + index * worker_bytes_);
       Worker worker(*this, carver);
       for (int64_t task = queue.take(); task >= 0; task = queue.take()) {
-        worker.run(task, input, grad, weight, partial);
+        worker.run(task, input, grad, weight, partial, largest_sum);
       }
-      largest_sum.see(worker.largest_sum());
     });
     if (partial != nullptr) add_parts(partial, weight, parallel);
     return largest_sum.value();
@@ -88,7 +87,8 @@ class WeightGradientGemm {
           input_channels_(gradient_.input, carver),
           grad_channels_(gradient_.grad, carver) {}
 
-    void run(int64_t task, const T* input, const T* grad, T* weight, Accumulator* partial) {
+    void run(int64_t task, const T* input, const T* grad, T* weight, Accumulator* partial,
+             Largest& largest_sum) {
       const int64_t group = task % gradient_.groups;
       const int64_t part = task / gradient_.groups % gradient_.parts;
       const int64_t block = task / gradient_.groups / gradient_.parts;
@@ -101,7 +101,8 @@ class WeightGradientGemm {
       grad_channels_.read_from(grad + group * gradient_.grad_group);
 
       const EvenParts parts{gradient_.pixels(), 1, gradient_.parts};
-      const Accumulator* const c = sum(rows, columns, {parts.begin(part), parts.size(part)});
+      const Accumulator* const c =
+          sum(rows, columns, {parts.begin(part), parts.size(part)}, largest_sum);
       const int64_t depth = gradient_.input.depth();
       if (partial == nullptr) {
         store(c, rows, columns, gradient_.weight, weight + group * gradient_.weight_group);
@@ -112,8 +113,6 @@ class WeightGradientGemm {
       }
     }
 
-    uint32_t largest_sum() const { return largest_sum_; }
-
    private:
     static constexpr int64_t kLanes = Target::template Vector<Accumulator>::kLanes;
     // Taps that are turned round at a time, from rows of one vector of filters.
@@ -121,7 +120,8 @@ class WeightGradientGemm {
     static constexpr int64_t kTurnedStride = kTurnedTaps + kLanes;
 
     // Sums the block of C over the pixels; returns where it lies.
-    const Accumulator* sum(Range rows, Range columns, Range pixels) {
+    const Accumulator* sum(Range rows, Range columns, Range pixels,
+                           [[maybe_unused]] Largest& largest_sum) {
       const Operand<Target, Packed> input = gradient_.input_channels_inner
                                                 ? Operand<Target, Packed>{&input_channels_, false}
                                                 : Operand<Target, Packed>{&input_pixels_, true};
@@ -140,8 +140,7 @@ class WeightGradientGemm {
                             BlockOfC<Accumulator>{sum_, c_stride_}, scratch_);
         };
         if constexpr (Target::kIsa == Isa::amx) {
-          const uint32_t sum = multiply();
-          if (sum > largest_sum_) largest_sum_ = sum;
+          largest_sum.see(multiply());
         } else {
           multiply();
         }
@@ -202,7 +201,6 @@ class WeightGradientGemm {
     Accumulator* turned_;
     PixelSource<Target, T> input_pixels_, grad_pixels_;
     ChannelSource<Target, T> input_channels_, grad_channels_;
-    uint32_t largest_sum_ = 0;
   };
 
   // The parts lie filter by filter in the order of the reduction index.
