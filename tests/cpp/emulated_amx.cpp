@@ -102,7 +102,7 @@ constexpr const Conv2dAlgorithm* kWgrad[] = {&kWgradX1, &kWgradX3, &kWgradX6};
 }  // namespace
 
 void emulated_tile_product(float* c, const uint16_t* a, const uint16_t* b) {
-  EmulatedTiles::configure();
+  EmulatedTiles::configure(32);
   EmulatedTiles::load<0>(c, 64);
   EmulatedTiles::load<1>(a, 64);
   EmulatedTiles::load<2>(b, 64);

@@ -23,10 +23,11 @@ struct EmulatedTiles {
   static constexpr cpu::Isa kIsa = cpu::Isa::avx512;
   using Terms = cpu::IntegerTerms;
 
-  static void configure() {
-    require(!state().configured);
+  static void configure(int64_t step) {
+    require(!state().configured && step > 0 && step <= 32 && step % 2 == 0);
     state() = {};
     state().configured = true;
+    state().step = step;
   }
   static void release() {
     require(state().configured);
@@ -39,8 +40,11 @@ struct EmulatedTiles {
   }
   template <int kTile>
   static void load(const void* from, int64_t row_bytes) {
-    for (int row = 0; row < 16; ++row) {
-      std::memcpy(tile<kTile>() + row * 64, static_cast<const char*>(from) + row * row_bytes, 64);
+    const bool is_a = kTile == 4 || kTile == 5, is_b = kTile == 6 || kTile == 7;
+    const int64_t rows = is_b ? state().step / 2 : 16, bytes = is_a ? 2 * state().step : 64;
+    for (int64_t row = 0; row < rows; ++row) {
+      std::memcpy(tile<kTile>() + row * 64, static_cast<const char*>(from) + row * row_bytes,
+                  static_cast<size_t>(bytes));
     }
   }
   template <int kTile>
@@ -61,7 +65,7 @@ struct EmulatedTiles {
     std::memcpy(b, tile<kB>(), kBytes);
     for (int m = 0; m < 16; ++m) {
       float even[16] = {}, odd[16] = {};
-      for (int k = 0; k < 16; ++k) {
+      for (int k = 0; k < state().step / 2; ++k) {
         for (int n = 0; n < 16; ++n) {
           even[n] = flushing_multiply_add(widened(a[m][2 * k]), widened(b[k][2 * n]), even[n]);
           odd[n] =
@@ -78,6 +82,7 @@ struct EmulatedTiles {
 
   struct State {
     bool configured;
+    int64_t step;
     char tiles[8][kBytes];
   };
   static State& state() {

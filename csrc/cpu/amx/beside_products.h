@@ -59,7 +59,7 @@ class SumsSeen {
 // room for whole vectors, and is null where there is none. Moved row by row beside the products of
 // the next sum, as what a tile has stored cannot be read until the last product is done: moved at
 // once it took a fifth of the time of sums of 256 in three terms.
-template <class T>
+template <class Terms, class T>
 class MoveOfSum {
  public:
   MoveOfSum() = default;
@@ -69,8 +69,7 @@ class MoveOfSum {
       : sum_(sum),
         sum_stride_(sum_stride),
         rows_(rows),
-        first_(first_lanes(columns) & first_lanes(Vector::kLanes)),
-        second_(columns > Vector::kLanes ? first_lanes(columns - Vector::kLanes) : 0),
+        lanes_(first_lanes(columns)),
         addend_(addend),
         addend_stride_(addend_stride),
         to_(to),
@@ -87,8 +86,7 @@ class MoveOfSum {
     MoveOfSum at = *this;
     SumsSeen seen;
     for (int64_t row = 0; row < count; ++row) {
-      at.move_vector(0, at.first_, seen);
-      if (at.second_ != 0) at.move_vector(Vector::kLanes, at.second_, seen);
+      at.move_row(seen);
       at.sum_ += at.sum_stride_;
       if (at.addend_ != nullptr) at.addend_ += at.addend_stride_;
       at.to_ += at.to_stride_;
@@ -102,16 +100,32 @@ class MoveOfSum {
  private:
   using Vector = Avx512::Vector<float>;
 
-  [[gnu::always_inline]] void move_vector(int64_t column, uint32_t lanes, SumsSeen& seen) const {
-    __m512 x = _mm512_load_ps(sum_ + column);
-    seen.see(x, lanes);
-    if (addend_ != nullptr) x = _mm512_add_ps(_mm512_loadu_ps(addend_ + column), x);
-    Vector::store_lanes(to_ + column, x, lanes);
+  static constexpr uint32_t kAll = first_lanes(Vector::kLanes);
+
+  [[gnu::always_inline]] void move_row(SumsSeen& seen) const {
+    const uint32_t low = lanes_ & kAll, high = lanes_ >> Vector::kLanes;
+    const __m512 first = moved(0, low, seen);
+    if constexpr (std::is_same_v<T, bfloat16>) {
+      const __m512 second = moved(Vector::kLanes, high, seen);
+      _mm512_mask_storeu_epi16(to_, lanes_, Terms::round_row(first, second));
+    } else {
+      Vector::store_lanes(to_, first, low);
+      if (high != 0) {
+        Vector::store_lanes(to_ + Vector::kLanes, moved(Vector::kLanes, high, seen), high);
+      }
+    }
+  }
+  [[gnu::always_inline]] __m512 moved(int64_t column, uint32_t lanes, SumsSeen& seen) const {
+    const __m512 sum = _mm512_load_ps(sum_ + column);
+    seen.see(sum, lanes);
+    if (addend_ == nullptr) return sum;
+    return _mm512_add_ps(_mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), addend_ + column),
+                         sum);
   }
 
   const float* sum_ = nullptr;
   int64_t sum_stride_ = 0, rows_ = 0;
-  uint32_t first_ = 0, second_ = 0;  // lanes of the two vectors of a row
+  uint32_t lanes_ = 0;  // of the two vectors of a row
   const float* addend_ = nullptr;
   int64_t addend_stride_ = 0;
   T* to_ = nullptr;
@@ -119,10 +133,10 @@ class MoveOfSum {
   SumsSeen* seen_ = nullptr;
 };
 
-template <class T>
+template <class Terms, class T>
 struct FetchAndMove {
   Fetch fetch;
-  MoveOfSum<T> sum;
+  MoveOfSum<Terms, T> sum;
 
   void begin(int64_t products) { rows_ = ceil_div(sum.rows_left(), products); }
   template <int kTerms, int kParts, int kPart>

@@ -12,15 +12,21 @@
 namespace fastconv::cpu {
 namespace {
 
+// Few channels fill no step. Products of shorter ones can read them where they lie, with nothing
+// beside them that would have to be zero.
+inline int64_t step_of(int64_t depth) {
+  return depth < kAmxStep && depth % 2 == 0 ? depth : kAmxStep;
+}
+
 // Rows of A, read where they lie if every step is in one run of whole rows, or packed.
 template <class Target, class Element>
-StepsOfA steps_of_rows(const Operand<Target, Element>& a, Range rows, Range k,
+StepsOfA steps_of_rows(const Operand<Target, Element>& a, Range rows, Range k, int64_t step_depth,
                        const PackScratch<Target, Element>& scratch) {
   const int64_t steps = ceil_div(k.size, kAmxStep);
   if constexpr (std::is_same_v<Element, bfloat16>) {
     using Shape = GemmShape<Isa::amx, Element>;
     if (a.inner_is_reduction) {
-      const TileOfA<Element> in_place = whole_steps_in_memory(a, rows, k);
+      const TileOfA<Element> in_place = whole_steps_in_memory(a, rows, k, step_depth);
       if (in_place.at == nullptr) {
         pack_rows(a, rows, k, scratch);
         return StepsOfA::of_rows(scratch.tile, Shape::kTileRowStride, steps);
@@ -56,7 +62,8 @@ uint32_t gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>&
     return 0;
   }
   SumsSeen seen;
-  const TileScope<Tiles> scope;
+  const int64_t step_depth = step_of(depth.size);
+  const TileScope<Tiles> scope(step_depth);
   const auto blocks = EvenParts::at_most(depth.size, Shape::kDepth, kAmxStep);
   const Cuts tiles(EvenParts::at_most(rows.size, Shape::kTileRows, kAmxTileRows));
   for (int64_t block = 0; block < blocks.parts; ++block) {
@@ -78,13 +85,13 @@ uint32_t gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>&
     }
     const int64_t panels = ceil_div(columns.size, Shape::kTileColumns);
     const auto multiply = [&](auto* to, int64_t to_stride) {
-      FetchAndMove<std::remove_pointer_t<decltype(to)>> beside;
+      FetchAndMove<typename Tiles::Terms, std::remove_pointer_t<decltype(to)>> beside;
       for (int64_t tile = 0; tile < tiles.parts; ++tile) {
         const int64_t i = tiles.begin(tile), height = tiles.size(tile);
         const Range tile_rows{rows.begin + i, height};
         const StepsOfA steps_of_a =
             a.panels == nullptr
-                ? steps_of_rows(a, tile_rows, k, scratch)
+                ? steps_of_rows(a, tile_rows, k, step_depth, scratch)
                 : StepsOfA::of_tiles(in_panels(a, tile_rows.begin), steps, kStepBytes);
         for (int64_t panel = 0; panel < panels; ++panel) {
           const int64_t j = panel * Shape::kTileColumns, left = columns.size - j;

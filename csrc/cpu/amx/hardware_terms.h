@@ -2,6 +2,8 @@
 // split.h's IntegerTerms. To be included under the pragma that turns it on.
 #pragma once
 
+#include "cpu/amx/split.h"
+
 namespace fastconv::cpu {
 namespace {
 
@@ -16,6 +18,13 @@ struct HardwareTerms {
     const auto terms = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
     x = _mm512_sub_ps(x, widen(terms));
     return terms;
+  }
+  static __m512i round_row(__m512 first, __m512 second) {
+    constexpr int kDenormal = 0x20;
+    const __mmask16 flushed =
+        _mm512_fpclass_ps_mask(first, kDenormal) | _mm512_fpclass_ps_mask(second, kDenormal);
+    if (flushed != 0) return IntegerTerms::round_row(first, second);
+    return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
   }
   static __m512i take_pairs(__m512& even, __m512& odd) {
     // Word i of the even values beside word i of the odd ones.

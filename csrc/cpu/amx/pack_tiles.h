@@ -11,20 +11,25 @@ namespace {
 // Rows of A as packed for the vector units: zeros up to a whole step, and to whole tiles.
 template <class Element>
 void fill_edges(Element* tile, int64_t row_stride, int64_t rows, int64_t depth) {
+  using Vector = MovedVector<Element>;
   const int64_t whole = round_up(depth, kAmxStep), whole_rows = round_up(rows, kAmxTileRows);
   for (int64_t i = 0; i < whole_rows; ++i) {
-    for (int64_t k = i < rows ? depth : 0; k < whole; ++k) tile[i * row_stride + k] = Element{};
+    const int64_t used = i < rows ? depth : 0;
+    for (int64_t k = used; k < whole; k += Vector::kLanes) {
+      Vector::store_lanes(tile + i * row_stride + k, Vector::zero(), first_lanes(whole - k));
+    }
   }
 }
 
 // Where in memory the steps of rows of A lie, if each lies in one run of whole rows.
 template <class Target, class Element>
-TileOfA<Element> whole_steps_in_memory(const Operand<Target, Element>& a, Range rows, Range k) {
-  if (!a.inner_is_reduction || rows.size % kAmxTileRows != 0 || k.size % kAmxStep != 0) return {};
+TileOfA<Element> whole_steps_in_memory(const Operand<Target, Element>& a, Range rows, Range k,
+                                       int64_t step) {
+  if (!a.inner_is_reduction || rows.size % kAmxTileRows != 0 || k.size % step != 0) return {};
   const TileOfA<Element> at = a.source->in_place(rows.begin, rows.size);
   if (at.at == nullptr) return {};
   const bool one_segment = k.begin / at.segment == (k.begin + k.size - 1) / at.segment;
-  const bool whole_segments = at.segment % kAmxStep == 0 && k.begin % kAmxStep == 0;
+  const bool whole_segments = at.segment % step == 0 && k.begin % step == 0;
   return one_segment || whole_segments ? at : TileOfA<Element>{};
 }
 
@@ -34,7 +39,7 @@ void tiles_of_rows(const Operand<AmxTarget<Tiles, kTerms, kProducts>, float>& a,
                    Range k, const PackScratch<AmxTarget<Tiles, kTerms, kProducts>, float>& scratch,
                    std::byte* to) {
   using Shape = GemmShape<Isa::amx, float>;
-  const TileOfA<float> in_place = whole_steps_in_memory(a, rows, k);
+  const TileOfA<float> in_place = whole_steps_in_memory(a, rows, k, kAmxStep);
   if (in_place.at == nullptr) {
     pack_tile(a, rows.begin, rows.size, k.begin, k.size, scratch);
     fill_edges(scratch.tile, Shape::kTileRowStride, rows.size, k.size);

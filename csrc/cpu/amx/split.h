@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cpu/amx/blocking.h"
+#include "cpu/bfloat16_avx512.h"
 
 namespace fastconv::cpu {
 namespace {
@@ -35,6 +36,11 @@ struct IntegerTerms {
   // 16 of them.
   static __m256i take_half_row(__m512& x) {
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(take(x), 16));
+  }
+  // 32 neighbours, none of them flushed.
+  static __m512i round_row(__m512 first, __m512 second) {
+    const __m512i low = _mm512_castsi256_si512(round_to_bfloat16(first));
+    return _mm512_inserti64x4(low, round_to_bfloat16(second), 1);
   }
   // 16 pairs.
   static __m512i take_pairs(__m512& even, __m512& odd) {

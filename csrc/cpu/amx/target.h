@@ -54,7 +54,8 @@ struct AmxTarget {
 template <class Tiles>
 class TileScope {
  public:
-  TileScope() { Tiles::configure(); }
+  // step: the reduction of one product, even and at most kAmxStep.
+  explicit TileScope(int64_t step = kAmxStep) { Tiles::configure(step); }
   ~TileScope() { Tiles::release(); }
   TileScope(const TileScope&) = delete;
   TileScope& operator=(const TileScope&) = delete;

@@ -31,13 +31,15 @@ struct AmxTiles {
   static constexpr Isa kIsa = Isa::amx;
   using Terms = HardwareTerms;
 
-  // A tile may be used between the two, by the thread that called them.
-  static void configure() {
+  // A tile may be used between the two, by the thread that called them. Tiles 4 and 5 have rows of
+  // `step` bfloat16, 6 and 7 as many in pairs, all the others are whole.
+  static void configure(int64_t step) {
     TileConfig config{};
     config.palette = 1;
     for (int tile = 0; tile < 8; ++tile) {
-      config.row_bytes[tile] = 64;
-      config.rows[tile] = 16;
+      const bool is_a = tile == 4 || tile == 5, is_b = tile == 6 || tile == 7;
+      config.row_bytes[tile] = static_cast<uint16_t>(is_a ? 2 * step : 64);
+      config.rows[tile] = static_cast<uint8_t>(is_b ? step / 2 : 16);
     }
     __asm__ volatile("ldtilecfg %0" : : "m"(config));
   }
@@ -61,7 +63,7 @@ struct AmxTiles {
                      : "r"(to), "r"(row_bytes), "i"(kTile)
                      : "memory");
   }
-  // c[m][n] += sum over k < 32 of a[m][k] * b[k / 2][n][k % 2], a and b bfloat16, c float.
+  // c[m][n] += sum over k < step of a[m][k] * b[k / 2][n][k % 2], a and b bfloat16, c float.
   template <int kC, int kA, int kB>
   static void multiply_add() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));

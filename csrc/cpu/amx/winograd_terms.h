@@ -131,7 +131,7 @@ class WinogradTerms {
                       Range filters) const {
     const TileScope<Tiles> scope;
     alignas(64) float more[2][Shape::kTileRows * Shape::kTileColumns];
-    FetchAndMove<float> beside;
+    FetchAndMove<Terms, float> beside;
     for (int64_t step = 0; step < steps_; step += kSteps) {
       const int64_t steps = steps_ - step < kSteps ? steps_ - step : kSteps;
       const std::byte* const first_of_a = v + e * v_point_ + step * kStepBytes;

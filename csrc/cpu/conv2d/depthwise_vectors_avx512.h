@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "cpu/bfloat16_avx512.h"
 #include "cpu/dtype.h"
 
 namespace fastconv::cpu {
@@ -46,7 +47,7 @@ struct Avx512Float {
 
   static void store(float* to, Vector x) { _mm512_storeu_ps(to, x); }
   static void store(bfloat16* to, Vector x) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), to_bfloat16_bits(x));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), round_to_bfloat16(x));
   }
   static void store(float16* to, Vector x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
@@ -56,7 +57,7 @@ struct Avx512Float {
     _mm512_mask_storeu_ps(to, first(count), x);
   }
   static void store_first(bfloat16* to, Vector x, int64_t count) {
-    _mm256_mask_storeu_epi16(to, first(count), to_bfloat16_bits(x));
+    _mm256_mask_storeu_epi16(to, first(count), round_to_bfloat16(x));
   }
   static void store_first(float16* to, Vector x, int64_t count) {
     _mm256_mask_storeu_epi16(to, first(count), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
@@ -90,16 +91,6 @@ struct Avx512Float {
   }
   static Vector from_bfloat16(__m256i x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
-  }
-  // As to_bfloat16(float): to nearest even, a NaN stays one.
-  static __m256i to_bfloat16_bits(Vector x) {
-    const __m512i bits = _mm512_castps_si512(x);
-    const __m512i high = _mm512_srli_epi32(bits, 16);
-    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_srli_epi32(
-        _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
-    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40)));
   }
 };
 

@@ -295,9 +295,9 @@ class GroupedTiles {
         const Fetch nothing;
         multiply_tiles<Target>(pixels > kAmxTileRows, panel.filters > 16, steps, a, weight, nothing,
                                scratch.sum, kWidth);
-        MoveOfSum<float>(scratch.sum, kWidth, pixels, panel.filters,
-                         waiting ? scratch.total : panel.start, waiting ? kWidth : 0, scratch.total,
-                         kWidth, scratch.seen)
+        MoveOfSum<typename Target::Terms, float>(
+            scratch.sum, kWidth, pixels, panel.filters, waiting ? scratch.total : panel.start,
+            waiting ? kWidth : 0, scratch.total, kWidth, scratch.seen)
             .finish();
         weight += steps * kStepBytes;
         waiting = true;

@@ -7,6 +7,7 @@
 // multiply-add, and the transpose of a square block.
 #pragma once
 
+#include "cpu/bfloat16_avx512.h"
 #include "cpu/dtype.h"
 #include "cpu/gemm/blocking.h"
 
@@ -49,15 +50,8 @@ struct Avx512::Vector<float> {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>(lanes), x);
   }
   static void store_lanes(bfloat16* p, Type x, uint32_t lanes) {
-    const __m512i bits = _mm512_castps_si512(x);
-    const __m512i high = _mm512_srli_epi32(bits, 16);
-    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    const __m512i bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, bias), 16);
-    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-    const __m512i result = _mm512_mask_mov_epi32(rounded, nan, quiet);
-    _mm512_mask_cvtepi32_storeu_epi16(p, static_cast<__mmask16>(lanes), result);
+    // Not cvtepi32_storeu: its masked store took 0.4 of the time of a sum's move.
+    _mm256_mask_storeu_epi16(p, static_cast<__mmask16>(lanes), round_to_bfloat16(x));
   }
   static void store_lanes(float16* p, Type x, uint32_t lanes) {
     const __m256i half = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
