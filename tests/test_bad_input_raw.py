@@ -54,6 +54,14 @@ def grad_weight(
     return lambda: ops.conv2d_grad_weight(grad, input, list(size), **as_lists(kwargs))
 
 
+def bias_of_backward(grad: tuple[int, ...] = (1, 8, 4, 4)) -> Callable[[], Any]:
+    """The private operator, of which nothing but the gradient of the bias is wanted."""
+    window = (1, 1, 0, 0, 1, 1, 1)
+    return lambda: ops._conv2d_backward(
+        ones(grad), ones(1, 4, 6, 6), ones(8, 4, 3, 3), *window, False, False, True
+    )[2]
+
+
 def pool_backward(
     grad: Any = (1, 4, 3, 3), index: Any = (1, 4, 3, 3), size: Any = (1, 4, 6, 6), **kwargs: Any
 ) -> Callable[[], Any]:
@@ -83,6 +91,7 @@ def test_the_rows_below_start_from_calls_that_work() -> None:
     assert outcome(pool_backward()) == "returned [(1, 4, 6, 6)]"
     assert outcome(pool_backward_of_window()) == "returned [(1, 1, 6, 6)]"
     assert outcome(lambda: ops.conv2d_grad_bias(ones(1, 8, 4, 4))) == "returned [(8,)]"
+    assert outcome(bias_of_backward()) == "returned [(8,)]"
 
 
 half = torch.float16
@@ -160,6 +169,10 @@ LIES: dict[str, Callable[[], Any]] = {
     "grad_bias: five dimensions": lambda: ops.conv2d_grad_bias(ones(1, 1, 2, 2, 2)),
     "grad_bias: ints": lambda: ops.conv2d_grad_bias(indices(1, 8, 4, 4)),
     "grad_bias: sparse": lambda: ops.conv2d_grad_bias(ones(1, 8, 4, 4).to_sparse()),
+    "grad_bias of a backward: other channels": bias_of_backward((1, 7, 4, 4)),
+    "grad_bias of a backward: no channels": bias_of_backward((1, 0, 4, 4)),
+    "grad_bias of a backward: another plane": bias_of_backward((1, 8, 4, 5)),
+    "grad_bias of a backward: unbatched": bias_of_backward((8, 4, 4)),
     "pool: index beyond the plane": pool_backward(index=indices(1, 4, 3, 3, value=36)),
     "pool: index negative": pool_backward(index=indices(1, 4, 3, 3, value=-1)),
     "pool: index wild": pool_backward(index=indices(1, 4, 3, 3, value=2**40)),

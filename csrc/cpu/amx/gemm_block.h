@@ -26,7 +26,8 @@ StepsOfA steps_of_rows(const Operand<Target, Element>& a, Range rows, Range k, i
   if constexpr (std::is_same_v<Element, bfloat16>) {
     using Shape = GemmShape<Isa::amx, Element>;
     if (a.inner_is_reduction) {
-      const TileOfA<Element> in_place = whole_steps_in_memory(a, rows, k, step_depth);
+      const TileOfA<Element> in_place =
+          whole_steps_of(a.source->in_place(rows.begin, rows.size), rows, k, step_depth);
       if (in_place.at == nullptr) {
         pack_rows(a, rows, k, scratch);
         return StepsOfA::of_rows(scratch.tile, Shape::kTileRowStride, steps);

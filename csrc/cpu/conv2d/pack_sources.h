@@ -224,8 +224,12 @@ class ChannelSource final : public PackSource<Target, PackedAs<Target, T>> {
   }
 
   TileOfA<Packed> in_place(int64_t begin, int64_t size) override {
+    return rows_share_l1<T>(in_place_.pixel_stride()) ? rows_in_memory(begin, size)
+                                                      : TileOfA<Packed>{};
+  }
+  TileOfA<Packed> rows_in_memory(int64_t begin, int64_t size) override {
     if constexpr (std::is_same_v<T, Packed>) {
-      if (!rows_share_l1<T>(in_place_.pixel_stride()) || matrix_.strides.c != 1) return {};
+      if (matrix_.strides.c != 1) return {};
       const int64_t offset = in_place_.offset_of(begin, size);
       if (offset < 0) return {};
       return {image_ + offset, in_place_.pixel_stride(), taps_a_run_ * matrix_.channels,
