@@ -41,10 +41,9 @@ class SumsSeen {
  public:
   SumsSeen() : largest_(_mm512_setzero_si512()) {}
 
-  [[gnu::always_inline]] void see(__m512 sum, uint32_t lanes) {
+  [[gnu::always_inline]] void see(__m512 sum) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-    largest_ = _mm512_mask_max_epu32(largest_, static_cast<__mmask16>(lanes), largest_,
-                                     _mm512_and_si512(_mm512_castps_si512(sum), magnitude));
+    largest_ = _mm512_max_epu32(largest_, _mm512_and_si512(_mm512_castps_si512(sum), magnitude));
   }
   [[gnu::always_inline]] void see(const SumsSeen& other) {
     largest_ = _mm512_max_epu32(largest_, other.largest_);
@@ -55,8 +54,8 @@ class SumsSeen {
   __m512i largest_;
 };
 
-// A sum on its way to its place: to[i][j] = addend[i][j] + sum[i][j], rounded once. The addend has
-// room for whole vectors, and is null where there is none. Moved row by row beside the products of
+// A sum on its way to its place: to[i][j] = addend[i][j] + sum[i][j], rounded once. The addend is
+// null where there is none. Moved row by row beside the products of
 // the next sum, as what a tile has stored cannot be read until the last product is done: moved at
 // once it took a fifth of the time of sums of 256 in three terms.
 template <class Terms, class T>
@@ -116,11 +115,11 @@ class MoveOfSum {
     }
   }
   [[gnu::always_inline]] __m512 moved(int64_t column, uint32_t lanes, SumsSeen& seen) const {
-    const __m512 sum = _mm512_load_ps(sum_ + column);
-    seen.see(sum, lanes);
+    const auto columns = static_cast<__mmask16>(lanes);
+    const __m512 sum = _mm512_maskz_load_ps(columns, sum_ + column);
+    seen.see(sum);
     if (addend_ == nullptr) return sum;
-    return _mm512_add_ps(_mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), addend_ + column),
-                         sum);
+    return _mm512_add_ps(_mm512_maskz_loadu_ps(columns, addend_ + column), sum);
   }
 
   const float* sum_ = nullptr;

@@ -10,7 +10,7 @@ namespace fastconv::cpu {
 // two values of the reduction beside each other.
 constexpr int64_t kAmxTileRows = 16;
 constexpr int64_t kAmxTileBytes = 1024;
-constexpr int64_t kAmxStep = 32;  // the reduction of one product of tiles
+constexpr int64_t kAmxStep = 32;  // the longest reduction of one product of tiles
 
 // 2 x 2 tiles of C, two of A and two of B fill the eight registers.
 template <>

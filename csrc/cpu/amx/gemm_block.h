@@ -12,8 +12,8 @@
 namespace fastconv::cpu {
 namespace {
 
-// Few channels fill no step. Products of shorter ones can read them where they lie, with nothing
-// beside them that would have to be zero.
+// Few channels fill no step. Products of a shorter one, which is then the only one, can read them
+// where they lie, with nothing beside them that would have to be zero.
 inline int64_t step_of(int64_t depth) {
   return depth < kAmxStep && depth % 2 == 0 ? depth : kAmxStep;
 }

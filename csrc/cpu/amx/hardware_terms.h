@@ -21,9 +21,9 @@ struct HardwareTerms {
   }
   static __m512i round_row(__m512 first, __m512 second) {
     constexpr int kDenormal = 0x20;
-    const __mmask16 flushed =
+    const __mmask16 would_be_flushed =
         _mm512_fpclass_ps_mask(first, kDenormal) | _mm512_fpclass_ps_mask(second, kDenormal);
-    if (flushed != 0) return IntegerTerms::round_row(first, second);
+    if (would_be_flushed != 0) return IntegerTerms::round_row(first, second);
     return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
   }
   static __m512i take_pairs(__m512& even, __m512& odd) {

@@ -26,7 +26,7 @@ static_assert(sizeof(TileConfig) == 64);
 
 namespace {
 
-// Eight tiles of 16 rows by 64 bytes.
+// Eight tiles of up to 16 rows by 64 bytes.
 struct AmxTiles {
   static constexpr Isa kIsa = Isa::amx;
   using Terms = HardwareTerms;
@@ -63,7 +63,8 @@ struct AmxTiles {
                      : "r"(to), "r"(row_bytes), "i"(kTile)
                      : "memory");
   }
-  // c[m][n] += sum over k < step of a[m][k] * b[k / 2][n][k % 2], a and b bfloat16, c float.
+  // c[m][n] += sum over k < step, as configured, of a[m][k] * b[k / 2][n][k % 2], a and b bfloat16,
+  // c float.
   template <int kC, int kA, int kB>
   static void multiply_add() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));

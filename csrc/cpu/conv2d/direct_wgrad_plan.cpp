@@ -66,7 +66,7 @@ bool channels_pay_as_rows(const DirectWgradPlan& plan) {
   return products_by_channels(plan) * 10 < products_by_filters(plan) * 9;
 }
 
-void choose_operands(DirectWgradPlan& plan) {
+void choose_operands(DirectWgradPlan& plan, Isa isa) {
   const Conv2dProblem& p = plan.p;
   plan.input_inner = channels_inner(p.input, plan.channels(), p.W);
   plan.grad_inner = channels_inner(p.output, plan.filters(), p.Q);
@@ -82,8 +82,9 @@ void choose_operands(DirectWgradPlan& plan) {
     plan.run = 1;
     plan.rows_in_planes = !plan.grad_inner && (p.output.w == 1 || p.Q == 1);
     const bool grad_dense = plan.taps() * p.output.w < kFewProducts;
-    plan.copies_rows = plan.rows_in_planes ? !rows_share_l1<float>(p.output.c)
-                                           : !plan.grad_inner || (grad_pays && !grad_dense);
+    plan.copies_rows = plan.rows_in_planes
+                           ? !rows_share_l1<float>(blocking_for(isa).tile_rows, p.output.c)
+                           : !plan.grad_inner || (grad_pays && !grad_dense);
     plan.copies_vectors =
         !few_products(plan) || !plan.input_inner || plan.channels() % plan.lanes != 0;
   }
@@ -323,7 +324,7 @@ DirectWgradPlan direct_wgrad_plan(const Conv2dProblem& problem, Isa isa, int thr
   DirectWgradPlan plan{};
   plan.p = with_joined_rows(problem);
   plan.lanes = blocking_for(isa).vector_bytes / int64_t{sizeof(float)};
-  choose_operands(plan);
+  choose_operands(plan, isa);
   choose_tile(plan, isa);
   cut_pixels(plan);
   cut_weight(plan, threads);

@@ -224,8 +224,9 @@ class ChannelSource final : public PackSource<Target, PackedAs<Target, T>> {
   }
 
   TileOfA<Packed> in_place(int64_t begin, int64_t size) override {
-    return rows_share_l1<T>(in_place_.pixel_stride()) ? rows_in_memory(begin, size)
-                                                      : TileOfA<Packed>{};
+    return rows_share_l1<T>(Shape::kTileRows, in_place_.pixel_stride())
+               ? rows_in_memory(begin, size)
+               : TileOfA<Packed>{};
   }
   TileOfA<Packed> rows_in_memory(int64_t begin, int64_t size) override {
     if constexpr (std::is_same_v<T, Packed>) {
@@ -337,8 +338,8 @@ class WeightSource final : public PackSource<Target, PackedAs<Target, T>> {
   }
 
   TileOfA<Packed> in_place(int64_t begin, int64_t size) override {
-    return rows_share_l1<T>(strides_.filter_stride) ? rows_in_memory(begin, size)
-                                                    : TileOfA<Packed>{};
+    return rows_share_l1<T>(Shape::kTileRows, strides_.filter_stride) ? rows_in_memory(begin, size)
+                                                                      : TileOfA<Packed>{};
   }
   TileOfA<Packed> rows_in_memory(int64_t begin, int64_t /*size*/) override {
     if constexpr (std::is_same_v<T, Packed>) {

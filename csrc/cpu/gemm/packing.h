@@ -84,7 +84,7 @@ class PackSource {
   // micro-kernel can read them as they lie; their `at` is null where it cannot.
   virtual TileOfA<Accumulator> in_place(int64_t /*begin*/, int64_t /*size*/) { return {}; }
 
-  // The same, where they are read once: whichever sets of L1 they fall into.
+  // The same, where they are read but once or twice: whichever sets of L1 they fall into.
   virtual TileOfA<Accumulator> rows_in_memory(int64_t /*begin*/, int64_t /*size*/) { return {}; }
 
   // The same rows, of them the part k of the inner direction, where it pays to fetch them ahead.
