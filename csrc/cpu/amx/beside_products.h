@@ -55,9 +55,9 @@ class SumsSeen {
 };
 
 // A sum on its way to its place: to[i][j] = addend[i][j] + sum[i][j], rounded once. The addend is
-// null where there is none. Moved row by row beside the products of
-// the next sum, as what a tile has stored cannot be read until the last product is done: moved at
-// once it took a fifth of the time of sums of 256 in three terms.
+// null where there is none. Moved row by row beside the products of the next sum, as what a tile
+// has stored cannot be read until the last product is done: moved at once it took a fifth of the
+// time of sums of 256 in three terms.
 template <class Terms, class T>
 class MoveOfSum {
  public:
