@@ -213,6 +213,11 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert result.stderr == ""
 
 
+def takes_interrupts() -> None:
+    """For what a shell has in the background, where SIGINT is ignored and Python leaves it so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_explain_ends_without_a_traceback(tmp_path: Path) -> None:
     """With the code of a shell's own Ctrl-C."""
     (tmp_path / "slow.py").write_text(
@@ -221,6 +226,7 @@ def test_an_interrupted_explain_ends_without_a_traceback(tmp_path: Path) -> None
     process = subprocess.Popen(
         [sys.executable, "-m", "fastconv", "explain", f"{tmp_path}/slow.py:build"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        preexec_fn=takes_interrupts,
     )  # fmt: skip
     with process:
         assert process.stdout is not None
@@ -242,6 +248,7 @@ def on_a_terminal(*arguments: str, interrupt_at: str = "") -> tuple[int, str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "fastconv", "bench", *arguments],
         stdin=its, stdout=its, stderr=its, cwd=ROOT, env={**os.environ, "TERM": "xterm"},
+        preexec_fn=takes_interrupts,
     )  # fmt: skip
     os.close(its)
     shown = b""
