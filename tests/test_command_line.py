@@ -286,7 +286,6 @@ def test_a_bench_counts_its_layers_on_a_terminal_alone() -> None:
     counts = re.findall(r" (\d)/4 ", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown))
     assert code == 0
     assert (counts[0], counts[-1]) == ("0", "4")
-    assert counts == sorted(counts)
     piped = subprocess.run(
         [sys.executable, "-m", "fastconv", "bench", *options],
         capture_output=True, text=True, timeout=120, cwd=ROOT,

@@ -492,11 +492,7 @@ FASTCONV_TEST(amx, precision_decides_how_many_products) {
 // it.
 FASTCONV_TEST(amx, bfloat16_keeps_what_its_instruction_would_flush) {
   if (cpu::usable_isa() < cpu::Isa::amx) return;
-  const Conv2dAlgorithm* tiles = nullptr;
-  for (const Conv2dAlgorithm* algorithm : cpu::conv2d_fprop_algorithms()) {
-    if (std::string_view(algorithm->name) == "conv2d_fprop_amx_bf16x1") tiles = algorithm;
-  }
-  check(tiles != nullptr, "there is no conv2d_fprop_amx_bf16x1");
+  const Conv2dAlgorithm& tiles = cpu::conv2d_fprop_amx_bf16x1;
   Random random(30);
   for (int64_t filters : {5, 16, 17, 32, 40}) {
     Conv2dProblem p = short_problem(Layout::nhwc, random);
@@ -519,8 +515,8 @@ FASTCONV_TEST(amx, bfloat16_keeps_what_its_instruction_would_flush) {
     });
     const Operands expected = operands, actual = operands;
     run(cpu::conv2d_fprop_im2col_gemm_avx512, p, expected.tensors(), threads(1));
-    run(*tiles, p, actual.tensors(), threads(1));
-    check_equal(actual.output, expected.output, p.dtype, describe(tiles->name, p, 1));
+    run(tiles, p, actual.tensors(), threads(1));
+    check_equal(actual.output, expected.output, p.dtype, describe(tiles.name, p, 1));
   }
 }
 
