@@ -3,7 +3,7 @@
 // hardware would raise a fault.
 #pragma once
 
-#include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -13,11 +13,22 @@ namespace fastconv::test {
 namespace {
 
 // "DAZ=FTZ=1": tiles know no denormals.
-inline float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
-inline float flushing_multiply_add(float a, float b, float c) {
-  return flushed(__builtin_fmaf(flushed(a), flushed(b), flushed(c)));
+inline __m512 flushed(__m512 x) {
+  const __mmask16 denormal =
+      _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(0x1p-126f), _CMP_LT_OQ);
+  return _mm512_mask_and_ps(x, denormal, x, _mm512_set1_ps(-0.0f));
 }
-inline float flushing_add(float a, float b) { return flushed(flushed(a) + flushed(b)); }
+inline __m512 flushing_multiply_add(__m512 a, __m512 b, __m512 c) {
+  return flushed(_mm512_fmadd_ps(flushed(a), flushed(b), flushed(c)));
+}
+inline __m512 flushing_add(__m512 a, __m512 b) {
+  return flushed(_mm512_add_ps(flushed(a), flushed(b)));
+}
+// Of each pair of bfloat16 the first or the second.
+inline __m512 even_of(__m512i pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
+inline __m512 odd_of(__m512i pairs) {
+  return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(~0xffff)));
+}
 
 struct EmulatedTiles {
   static constexpr cpu::Isa kIsa = cpu::Isa::avx512;
@@ -58,23 +69,19 @@ struct EmulatedTiles {
   // then added to the accumulator; every step rounds to nearest even.
   template <int kC, int kA, int kB>
   static void multiply_add() {
-    float c[16][16];
-    uint16_t a[16][32], b[16][32];
-    std::memcpy(c, tile<kC>(), kBytes);
-    std::memcpy(a, tile<kA>(), kBytes);
-    std::memcpy(b, tile<kB>(), kBytes);
-    for (int m = 0; m < 16; ++m) {
-      float even[16] = {}, odd[16] = {};
-      for (int k = 0; k < state().step / 2; ++k) {
-        for (int n = 0; n < 16; ++n) {
-          even[n] = flushing_multiply_add(widened(a[m][2 * k]), widened(b[k][2 * n]), even[n]);
-          odd[n] =
-              flushing_multiply_add(widened(a[m][2 * k + 1]), widened(b[k][2 * n + 1]), odd[n]);
-        }
+    for (int64_t m = 0; m < 16; ++m) {
+      char* const c = tile<kC>() + m * 64;
+      __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
+      for (int64_t k = 0; k < state().step / 2; ++k) {
+        int32_t pair;
+        std::memcpy(&pair, tile<kA>() + m * 64 + k * 4, sizeof pair);
+        const __m512i a = _mm512_set1_epi32(pair), b = _mm512_loadu_si512(tile<kB>() + k * 64);
+        even = flushing_multiply_add(even_of(a), even_of(b), even);
+        odd = flushing_multiply_add(odd_of(a), odd_of(b), odd);
       }
-      for (int n = 0; n < 16; ++n) c[m][n] = flushing_add(c[m][n], flushing_add(even[n], odd[n]));
+      const __m512 sum = flushing_add(even, odd);
+      _mm512_storeu_ps(c, flushing_add(_mm512_loadu_ps(c), sum));
     }
-    std::memcpy(tile<kC>(), c, kBytes);
   }
 
  private:
@@ -98,7 +105,6 @@ struct EmulatedTiles {
     require(state().configured);
     return state().tiles[kTile];
   }
-  static float widened(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 };
 
 }  // namespace
