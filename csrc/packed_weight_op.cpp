@@ -110,8 +110,13 @@ Tensor run_packed(const Tensor& input, const Tensor& weight, const std::optional
   const Header header = read_header(packed);
   const auto& algorithm = algorithm_of(header);
   const Header expected = header_of(algorithm, fprop.problem);
-  const int64_t size = static_cast<int64_t>(sizeof header) + packed_bytes(algorithm, fprop.problem);
-  require(std::memcmp(&header, &expected, sizeof header) == 0 && packed.numel() == size,
+  const auto has_its_size = [&] {
+    // Of a problem that is not for the algorithm there is no size; run_conv2d says why.
+    if (algorithm.reject(fprop.problem) != nullptr) return true;
+    return packed.numel() ==
+           static_cast<int64_t>(sizeof header) + packed_bytes(algorithm, fprop.problem);
+  };
+  require(std::memcmp(&header, &expected, sizeof header) == 0 && has_its_size(),
           "Expected packed to be the result of conv2d_pack_weight for this weight");
   const std::byte* const at = static_cast<const std::byte*>(packed.const_data_ptr());
   require(reinterpret_cast<uintptr_t>(at) % 64 == 0, "Expected packed to be 64-byte aligned");

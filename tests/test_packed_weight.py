@@ -130,6 +130,9 @@ def test_a_problem_that_the_packing_algorithm_cannot_do_says_why() -> None:
     blob = pack(weight, x.shape, (1, 1), (1, 1), (1, 1), 1, False, names[0])
     with pytest.raises(RuntimeError, match="is for stride 1"):
         conv2d_packed(x, weight, None, blob, (2, 2), (1, 1))
+    # A lone tap's dilation may be any number; tiles so far apart cannot be counted.
+    with pytest.raises(RuntimeError, match="for this weight"):
+        conv2d_packed(x, weight[:, :, :1, :1], None, blob, (1, 1), (0, 0), (2**62, 2**62))
 
 
 WINOGRAD = [
