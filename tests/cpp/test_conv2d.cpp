@@ -5,6 +5,7 @@
 
 #include "conv2d_cases.h"
 #include "cpu/conv2d/entries.h"
+#include "cpu/conv2d/zero_borders.h"
 
 using namespace fastconv;
 using namespace fastconv::test;
@@ -36,34 +37,66 @@ void run_packed(const Conv2dAlgorithm& algorithm, Conv2dProblem problem, Conv2dT
 
 // Runs every algorithm of the list and compares the tensor that the direction writes, and the bytes
 // between its strides.
+void check_case(cpu::Conv2dList list, const Conv2dAlgorithm& reference,
+                TensorBlock Operands::* written, const Case& c, Random& random) {
+  const DType dtype = c.problem.dtype;
+  const Operands operands(c, random);
+  const Operands expected = operands;
+  run(reference, c.problem, expected.tensors(), threads(1));
+  for (const Conv2dAlgorithm* algorithm : list) {
+    if (!reason_against(*algorithm, c.problem).empty()) continue;
+    for (int count : {1, 3}) {
+      const Operands actual = operands;
+      run(*algorithm, c.problem, actual.tensors(), threads(count));
+      const bool packs = algorithm->packed_weight_bytes != nullptr &&
+                         algorithm->packed_weight_bytes(c.problem) != 0;
+      if (packs) {
+        const Operands again = operands;
+        run_packed(*algorithm, c.problem, again.tensors(), threads(count));
+        check((actual.*written).block() == (again.*written).block(),
+              "packed weights: ", describe(algorithm->name, c.problem, count));
+      }
+      round_where_inexact(*algorithm, dtype, actual.*written);
+      check_equal((actual.*written), (expected.*written), dtype,
+                  describe(algorithm->name, c.problem, count));
+    }
+  }
+}
+
 void check_list(cpu::Conv2dList list, const Conv2dAlgorithm& reference,
                 TensorBlock Operands::* written, uint64_t seed) {
   for (DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16}) {
     Random random(seed + static_cast<uint64_t>(dtype));
     for (int i = 0; i < 60; ++i) {
-      const Case c = random_case(random, dtype);
-      const Operands operands(c, random);
-      const Operands expected = operands;
-      run(reference, c.problem, expected.tensors(), threads(1));
-      for (const Conv2dAlgorithm* algorithm : list) {
-        if (!reason_against(*algorithm, c.problem).empty()) continue;
-        for (int count : {1, 3}) {
-          const Operands actual = operands;
-          run(*algorithm, c.problem, actual.tensors(), threads(count));
-          const bool packs = algorithm->packed_weight_bytes != nullptr &&
-                             algorithm->packed_weight_bytes(c.problem) != 0;
-          if (packs) {
-            const Operands again = operands;
-            run_packed(*algorithm, c.problem, again.tensors(), threads(count));
-            check((actual.*written).block() == (again.*written).block(),
-                  "packed weights: ", describe(algorithm->name, c.problem, count));
-          }
-          round_where_inexact(*algorithm, dtype, actual.*written);
-          check_equal((actual.*written), (expected.*written), dtype,
-                      describe(algorithm->name, c.problem, count));
-        }
-      }
+      check_case(list, reference, written, random_case(random, dtype), random);
     }
+  }
+}
+
+// channels_last, lines of several pixels, windows that reach into the padding.
+Case bordered_case(Random& random) {
+  for (;;) {
+    Conv2dProblem p{};
+    p.dtype = random.pick({DType::f32, DType::f32, DType::f64});
+    p.N = random.between(1, 4);
+    p.groups = random.pick<int64_t>({1, 1, 2});
+    p.C = p.groups * random.between(2, 40);
+    p.K = p.groups * random.between(2, random.one_in(4) ? 128 : 40);
+    p.H = random.between(1, 20);
+    p.W = random.between(8, 60);
+    p.R = random.between(1, 5);
+    p.S = random.between(1, 5);
+    p.stride = {random.between(1, 3), random.between(1, 2)};
+    p.dilation = {random.between(1, 3), random.between(1, 2)};
+    p.pad = {random.between(0, 4), random.between(0, 4)};
+    p.P = out_extent(p.H, p.R, p.stride.h, p.pad.h, random.between(0, 4), p.dilation.h);
+    p.Q = out_extent(p.W, p.S, p.stride.w, p.pad.w, random.between(0, 4), p.dilation.w);
+    if (p.P == 0 || p.Q == 0) continue;
+    p.input = strides_of(Layout::nhwc, Operands::input_sizes(p), random);
+    p.weight =
+        strides_of(random.pick({Layout::nchw, Layout::nhwc}), Operands::weight_sizes(p), random);
+    p.output = strides_of(Layout::nhwc, Operands::output_sizes(p), random);
+    return {p, random.one_in(2)};
   }
 }
 
@@ -77,6 +110,25 @@ FASTCONV_TEST(conv2d, dgrad) {
 }
 FASTCONV_TEST(conv2d, wgrad) {
   check_list(cpu::conv2d_wgrad_algorithms(), cpu::conv2d_wgrad_reference, &Operands::weight, 3);
+}
+
+// Tiles of pixels that reach into the padding are read from a copy with zeros around it.
+FASTCONV_TEST(conv2d, zero_borders) {
+  Random random(5);
+  int fprop = 0, dgrad = 0;
+  for (int i = 0; i < 60; ++i) {
+    const Case c = bordered_case(random);
+    check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
+               random);
+    check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
+               random);
+    const auto pay = [&](const cpu::Gather& gather) {
+      return cpu::ZeroBorders(gather, 14, size_of(c.problem.dtype)).pay();
+    };
+    fprop += pay(cpu::fprop_gather(c.problem));
+    dgrad += pay(cpu::dgrad_gather(c.problem, 0, 0));
+  }
+  check(fprop > 20 && dgrad > 10, "copied in ", fprop, " and ", dgrad, " cases of 60");
 }
 
 // The reference itself, on a problem small enough to do by hand.

@@ -10,6 +10,7 @@
 #include "cpu/conv2d/grouped_tiles_plan.h"
 #include "cpu/conv2d/grouped_wgrad_plan.h"
 #include "cpu/conv2d/inside_taps.h"
+#include "cpu/conv2d/zero_borders.h"
 
 namespace fastconv::cpu {
 namespace {
@@ -102,21 +103,22 @@ double as_double(int64_t x) { return static_cast<double>(x); }
 
 // The product of one group, times the groups. Filters that are the columns of C fill whole vectors.
 // share: of the products, those that are formed, as InsideTaps has it.
-double im2col_gemm_seconds(double pixels, double depth, double share, int64_t filters,
-                           int64_t groups, bool filters_are_columns, bool packs_weights, Isa isa,
-                           int threads) {
+// for_pixels: the elements of x, packed or copied.
+double im2col_gemm_seconds(double pixels, double depth, double share, double for_pixels,
+                           int64_t filters, int64_t groups, bool filters_are_columns,
+                           bool packs_weights, Isa isa, int threads) {
   const int64_t lanes = isa == Isa::scalar ? 4 : isa == Isa::avx2 ? 8 : 16;
   const double width = as_double(filters_are_columns ? round_up(filters, lanes) : filters);
   // A tile of fewer rows than this waits for its loads.
   constexpr double kLeastRows = 6;
   const double products = share * pixels * depth * std::max(width, kLeastRows) / gemm_rate(isa);
-  // Each side is packed once for every block of the other, the weight once where products with
-  // padding are left out.
-  const double for_pixels = share * depth * pixels * std::max(width / 256, 1.0) * sizeof(float);
+  // The weight is packed for every block of pixels, but once where products with padding are left
+  // out.
   const double times = share < 1 ? 1.0 : std::max(pixels / 256, 1.0);
   const double for_weights = packs_weights ? depth * width * times * sizeof(float) : 0;
   return as_double(groups) *
-         (products + for_pixels / kPackedPixels + for_weights / kPackedWeights) / speed_up(threads);
+         (products + for_pixels * sizeof(float) / kPackedPixels + for_weights / kPackedWeights) /
+         speed_up(threads);
 }
 
 double whole(double extent, int64_t unit) {
@@ -177,6 +179,15 @@ double short_runs_seconds(const Gather& g, int threads) {
 
 double share_of_products(const Gather& gather, Isa isa) {
   return InsideTaps(gather, blocking_for(isa).tile_rows).share();
+}
+
+// Of one group: packed for every block of filters, or copied with their borders.
+double elements_of_pixels(const Gather& g, double share, const Conv2dProblem& p, Isa isa) {
+  const bool in_floats = p.dtype == DType::f32 || p.dtype == DType::f64;
+  const ZeroBorders borders(g, blocking_for(isa).tile_rows, size_of(p.dtype));
+  if (in_floats && share == 1 && borders.pay()) return borders.copied();
+  const double blocks = std::max(as_double(g.filters) / kBlockColumns, 1.0);
+  return share * as_double(g.x.pixels()) * as_double(g.x.depth()) * blocks;
 }
 
 }  // namespace
@@ -287,22 +298,25 @@ double grouped_wgrad_seconds(const Conv2dProblem& p, int64_t lanes, int threads)
 
 double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   const bool filters_are_columns = p.output.c == 1;
-  const double share = share_of_products(fprop_gather(p), isa);
+  const Gather gather = fprop_gather(p);
+  const double share = share_of_products(gather, isa);
   const bool has_panels = p.weight_is_packed && (filters_are_columns || share < 1);
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.P * p.Q),
                              as_double(p.group_in_channels() * p.R * p.S), share,
-                             p.group_out_channels(), p.groups, filters_are_columns, !has_panels,
-                             isa, threads) +
-         short_runs_seconds(fprop_gather(p), threads);
+                             elements_of_pixels(gather, share, p, isa), p.group_out_channels(),
+                             p.groups, filters_are_columns, !has_panels, isa, threads) +
+         short_runs_seconds(gather, threads);
 }
 
 double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   // Of the taps, each pixel takes part in those that its residue modulo the stride allows.
   const double taps = as_double(p.R * p.S) / as_double(p.stride.h) / as_double(p.stride.w);
+  const double share = share_of_products(dgrad_gather(p, 0, 0), isa);
+  const double for_pixels = sum_over_dgrad_classes(
+      p, [&](const Gather& g) { return elements_of_pixels(g, share, p, isa); });
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.H * p.W),
-                             as_double(p.group_out_channels()) * taps,
-                             share_of_products(dgrad_gather(p, 0, 0), isa), p.group_in_channels(),
-                             p.groups, p.input.c == 1, true, isa, threads) +
+                             as_double(p.group_out_channels()) * taps, share, for_pixels,
+                             p.group_in_channels(), p.groups, p.input.c == 1, true, isa, threads) +
          sum_over_dgrad_classes(p, [&](const Gather& g) { return short_runs_seconds(g, threads); });
 }
 

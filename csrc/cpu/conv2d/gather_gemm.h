@@ -14,6 +14,7 @@
 #include "cpu/conv2d/store_rows.h"
 #include "cpu/conv2d/weight_panels.h"
 #include "cpu/conv2d/worker_pool.h"
+#include "cpu/conv2d/zero_borders.h"
 #include "cpu/gemm/frame.h"
 #include "cpu/largest.h"
 #include "cpu/workspace.h"
@@ -34,16 +35,27 @@ class GatherGemm {
         channels_innermost_(gather),
         pixels_(gather.x.pixels()),
         inside_(gather, Shape::kTileRows),
-        leaves_padding_out_(Panels::kLeavesPaddingOut && inside_.leaves_padding_out()) {
+        leaves_padding_out_(Panels::kLeavesPaddingOut && inside_.leaves_padding_out()),
+        borders_(gather, Shape::kTileRows, sizeof(T)) {
     if (leaves_padding_out_) {
       gather_.pixels_are_columns = false;
       gather_.x.channel_innermost = true;
       copies_ = !gather_.x_channels_inner;
       if (copies_) gather_ = with_channels_innermost(gather_);
     }
+    TileUnits units = Panels::kUnits;
+    int64_t largest_block = Shape::kBlockOfC;
+    if (reads_in_place()) {
+      adds_borders_ = borders_.pay();
+      if (adds_borders_) {
+        gather_.x = borders_.image();
+        largest_block = std::min(largest_block, borders_.most_pixels() * columns_of_block());
+      }
+      if (adds_borders_ || lines_pay()) units.rows = line_ = gather_.x.grid_w;
+    }
     const bool wide = gather_.pixels_are_columns;
     partition_ = partition_c(wide ? gather.filters : pixels_, wide ? pixels_ : gather.filters,
-                             Panels::kUnits, Shape::kBlockOfC, gather.groups, threads);
+                             units, largest_block, gather.groups, threads);
     const int64_t blocks_of_pixels = wide ? partition_.columns.parts : partition_.rows.parts;
     packs_ = Panels::are_packed_first(leaves_padding_out_, blocks_of_pixels);
     workers_ = worker_count(tasks(), threads);
@@ -102,6 +114,24 @@ class GatherGemm {
     return arrays;
   }
 
+  // Tiles of pixels, where they do not touch the padding.
+  bool reads_in_place() const {
+    return Target::kIsa != Isa::amx && std::is_same_v<T, Packed> && !leaves_padding_out_ &&
+           gather_.x_channels_inner && !gather_.pixels_are_columns;
+  }
+  // As partition_c counts them.
+  int64_t columns_of_block() const {
+    constexpr int64_t kUnit = Panels::kUnits.columns;
+    return round_up(EvenParts::at_most(gather_.filters, kBlockColumns, kUnit).largest() + 1, kUnit);
+  }
+  // Whether tiles are to end with the lines of the grid: the others over their ends are packed.
+  bool lines_pay() const {
+    Carver none(nullptr);
+    return !InPlacePixels(gather_.x, 1, none).joins_rows() &&
+           gather_.x.grid_w > 2 * Shape::kTileRows &&
+           2 * gather_.x.grid_w * columns_of_block() <= Shape::kBlockOfC;
+  }
+
   // Few pixels leave packing the weight little to pay for. Within a tap it can be read in place,
   // if its filters are neighbours: 3x3 dgrad on 7 x 7 pixels took 1.1 to 1.5 times as long by
   // blocks across taps, with 64 channels and more; with 32, as long. For any number of threads the
@@ -122,6 +152,7 @@ class GatherGemm {
     Worker(const GatherGemm& gemm, Carver& carver)
         : gather_(gemm.gather_),
           inside_(gemm.leaves_padding_out_ ? &gemm.inside_ : nullptr),
+          borders_(gemm.adds_borders_ ? &gemm.borders_ : nullptr),
           takes_taps_in_turn_(gemm.takes_taps_in_turn()),
           partition_(gemm.partition_),
           scratch_{carver.take<Packed>(PackScratch<Target, Packed>::kTilesElements),
@@ -135,8 +166,10 @@ class GatherGemm {
               gather_.pixels_are_columns
                   ? partition_.rows.largest() * Shape::kTileColumns
                   : round_up(partition_.columns.largest(), Shape::kTileColumns))),
+          bordered_(carver.take<T>(
+              borders_ == nullptr ? 0 : borders_->elements(partition_.rows.largest()))),
           pixel_source_(gather_.x, most_pixels(), carver),
-          channel_source_(gather_.x, carver),
+          channel_source_(gather_.x, carver, gemm.line_),
           weight_source_(gather_.x, gather_.weight, gather_.filters, gather_.weight_filters_inner) {
     }
 
@@ -146,8 +179,13 @@ class GatherGemm {
       const int64_t row = block % partition_.rows.parts, column = block / partition_.rows.parts;
       const Range rows{partition_.rows.begin(row), partition_.rows.size(row)};
       const Range columns{partition_.columns.begin(column), partition_.columns.size(column)};
-      pixel_source_.read_from(x + group * gather_.x_group);
-      channel_source_.read_from(x + group * gather_.x_group);
+      const T* image = x + group * gather_.x_group;
+      if (borders_ != nullptr) {
+        image = bordered_ - borders_->copy(reinterpret_cast<const std::byte*>(image), rows,
+                                           reinterpret_cast<std::byte*>(bordered_));
+      }
+      pixel_source_.read_from(image);
+      channel_source_.read_from(image);
       weight_source_.read_from(weight + group * gather_.w_group);
 
       Operand<Target, Packed> filters{&weight_source_, !gather_.weight_filters_inner};
@@ -288,13 +326,15 @@ class GatherGemm {
     }
 
     const Gather& gather_;
-    const InsideTaps* inside_;  // null where products with padding are formed too
+    const InsideTaps* inside_;    // null where products with padding are formed too
+    const ZeroBorders* borders_;  // null where tiles that touch the padding are packed
     bool takes_taps_in_turn_;
     const Partition& partition_;
     PackScratch<Target, Packed> scratch_;
     int64_t c_stride_;
     Accumulator* c_;
     Accumulator* bias_;  // for each row of C a vector of its filter's, or for each column
+    T* bordered_;
     PixelSource<Target, T> pixel_source_;
     ChannelSource<Target, T> channel_source_;
     WeightSource<Target, T> weight_source_;
@@ -306,6 +346,9 @@ class GatherGemm {
   int64_t pixels_;
   InsideTaps inside_;
   bool leaves_padding_out_;
+  ZeroBorders borders_;
+  bool adds_borders_ = false;
+  int64_t line_ = 0;  // that tiles end with
   bool packs_ = false;
   Partition partition_;
   int64_t workers_;

@@ -129,7 +129,7 @@ struct Im2colGemm {
   static constexpr double kError = 4e-7;
   static constexpr const char* kGatherNote =
       "im2col inside the packing of a blocked GEMM, sums of at most 128 products; workspace about "
-      "0.6 MB a thread";
+      "0.6 MB a thread, and up to 0.5 MB for rows with their padding";
   static constexpr const char* kWgradNote =
       "im2col inside the packing of a blocked GEMM, sums of at most 128 pixels; workspace about "
       "0.9 MB a thread and, for small weights, up to 2^20 partial sums";

@@ -196,8 +196,10 @@ class ChannelSource final : public PackSource<Target, PackedAs<Target, T>> {
   using Packed = PackedAs<Target, T>;
   using Shape = GemmShape<Target::kIsa, Packed>;
 
-  ChannelSource(const Im2col& matrix, Carver& carver)
+  // line: of pixels, for tiles to end with.
+  ChannelSource(const Im2col& matrix, Carver& carver, int64_t line = 0)
       : matrix_(matrix),
+        line_(line),
         taps_a_run_(matrix.strides.c == 1 && matrix.strides.w == matrix.channels &&
                             matrix.columns.offset_step == 1
                         ? matrix.columns.count
@@ -238,6 +240,8 @@ class ChannelSource final : public PackSource<Target, PackedAs<Target, T>> {
     }
     return {};
   }
+
+  int64_t line() const override { return line_; }
 
   // With several taps most of a tile has been read by the tiles before it.
   RowsAhead ahead(int64_t begin, int64_t size, Range k, int64_t steps) override {
@@ -305,7 +309,7 @@ class ChannelSource final : public PackSource<Target, PackedAs<Target, T>> {
   }
 
   Im2col matrix_;
-  int64_t taps_a_run_;
+  int64_t line_, taps_a_run_;
   InPlacePixels in_place_;
   const T* image_ = nullptr;
 };

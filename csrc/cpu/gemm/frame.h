@@ -24,7 +24,7 @@ class GemmStep {
         start_(start),
         c_(c),
         scratch_(scratch),
-        tiles_(EvenParts::at_most(rows.size, Shape::kTileRows, 1)),
+        tiles_(rows, a.inner_is_reduction ? a.source->line() : 0, Shape::kTileRows),
         sums_(EvenParts::at_most(depth.size, kLongestSum, 1)),
         stride_in_place_(b.inner_is_reduction || b.panels != nullptr ? 0
                                                                      : b.source->stride_in_place()),
@@ -63,7 +63,8 @@ class GemmStep {
   // streams from L2.
   void sweep_tiles() const {
     pack_b();
-    for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
+    for (int64_t i = 0; i < tiles_.parts; ++i) {
+      const Range tile = tiles_[i];
       TileOfA<Accumulator> tile_of_a = a_in_place(tile);
       int64_t first = depth_.begin;
       if (tile_of_a.at == nullptr) {
@@ -71,7 +72,7 @@ class GemmStep {
         tile_of_a = packed_a(0);
         first = 0;
       }
-      RowsAhead next = tile_ahead(tile + 1);
+      RowsAhead next = rows_ahead(i + 1);
       for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
         multiply(tile_of_a, first, tile, j, panel(j), next);
       }
@@ -86,14 +87,14 @@ class GemmStep {
       const Accumulator* const rows = all_of_a_.element(depth_.begin + sums_.begin(sum));
       for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
         const PanelOfB<Accumulator> b = part_of(panel(j), sum);
-        for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
-          const int64_t next = tile + 1 < tiles_.parts ? tile + 1 : 0;
-          const auto ahead = tile == 0 ? Ahead<Accumulator>::in_panel(b)
-                                       : Ahead<Accumulator>::in_rows(
-                                             rows + tiles_.begin(next) * all_of_a_.row_stride,
-                                             all_of_a_.row_stride);
+        for (int64_t i = 0; i < tiles_.parts; ++i) {
+          const Range tile = tiles_[i], next = tiles_[i + 1 < tiles_.parts ? i + 1 : 0];
+          const auto ahead =
+              i == 0 ? Ahead<Accumulator>::in_panel(b)
+                     : Ahead<Accumulator>::in_rows(rows + next.begin * all_of_a_.row_stride,
+                                                   all_of_a_.row_stride);
           TileOfA<Accumulator> a = all_of_a_;
-          a.at += tiles_.begin(tile) * a.row_stride;
+          a.at += tile.begin * a.row_stride;
           multiply_sum(a, depth_.begin, tile, j, sum, b, ahead, nullptr);
         }
       }
@@ -104,8 +105,8 @@ class GemmStep {
   // next one comes from memory in the meantime.
   void sweep_panels() const {
     pack_b();
-    for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
-      if (a_in_place(tile).at == nullptr) pack_a(tile, tile);
+    for (int64_t i = 0; i < tiles_.parts; ++i) {
+      if (a_in_place(tiles_[i]).at == nullptr) pack_a(tiles_[i], i);
     }
     RowsAhead none;
     for (int64_t j = 0; j < columns_.size; j += Shape::kTileColumns) {
@@ -115,13 +116,16 @@ class GemmStep {
       PanelOfB<Accumulator> b = panel(j);
       const bool copies = tiles_.parts > 1 && b.stride != Shape::kTileColumns &&
                           width(j) > (Shape::kTileVectors - 1) * Shape::kLanes;
-      for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
-        const bool copies_now = copies && tile == 0;
+      for (int64_t i = 0; i < tiles_.parts; ++i) {
+        const Range tile = tiles_[i];
+        const bool copies_now = copies && i == 0;
         const TileOfA<Accumulator> in_place = a_in_place(tile);
         const bool packed = in_place.at == nullptr;
-        multiply(packed ? packed_a(tile) : in_place, packed ? 0 : depth_.begin, tile, j, b, none,
-                 after.at != nullptr && (tile == 1 || tile == 2) ? &after : nullptr,
-                 copies_now ? scratch_.stage : nullptr);
+        // Of the next panel the first line for the second tile, the other for the third: memory
+        // delivers no faster.
+        const int64_t line = after.at != nullptr && (i == 1 || i == 2) ? i - 1 : -1;
+        multiply(packed ? packed_a(i) : in_place, packed ? 0 : depth_.begin, tile, j, b, none,
+                 line < 0 ? nullptr : &after, line, copies_now ? scratch_.stage : nullptr);
         if (copies_now) b = {scratch_.stage, Shape::kTileColumns};
       }
     }
@@ -133,24 +137,23 @@ class GemmStep {
   bool keeps_a() const {
     if (tiles_.parts <= Scratch::kTiles) return tiles_.parts > 0;
     if (rows_.size * depth_.size > Shape::kBlockOfC) return false;
-    for (int64_t tile = 0; tile < tiles_.parts; ++tile) {
-      if (a_in_place(tile).at == nullptr) return false;
+    for (int64_t i = 0; i < tiles_.parts; ++i) {
+      if (a_in_place(tiles_[i]).at == nullptr) return false;
     }
     return true;
   }
-  void pack_a(int64_t tile, int64_t slot) const {
+  void pack_a(Range tile, int64_t slot) const {
     Scratch to = scratch_;
     to.tile += slot * Scratch::kTileElements;
-    pack_tile(a_, rows_.begin + tiles_.begin(tile), tiles_.size(tile), depth_.begin, depth_.size,
-              to);
+    pack_tile(a_, rows_.begin + tile.begin, tile.size, depth_.begin, depth_.size, to);
   }
   TileOfA<Accumulator> packed_a(int64_t slot) const {
     return TileOfA<Accumulator>::of_one_segment(scratch_.tile + slot * Scratch::kTileElements,
                                                 Shape::kTileRowStride);
   }
-  TileOfA<Accumulator> a_in_place(int64_t tile) const {
+  TileOfA<Accumulator> a_in_place(Range tile) const {
     if (!a_.inner_is_reduction) return {};
-    return in_place({rows_.begin + tiles_.begin(tile), tiles_.size(tile)});
+    return in_place({rows_.begin + tile.begin, tile.size});
   }
   TileOfA<Accumulator> in_place(Range rows) const {
     // Packing pays with the third panel: with one it took 1.25 times as long, with two 1.08.
@@ -159,10 +162,11 @@ class GemmStep {
                       : a_.source->in_place(rows.begin, rows.size);
   }
 
-  // A tile that the products of the one before it leave time to fetch.
-  RowsAhead tile_ahead(int64_t tile) const {
-    if (!a_.inner_is_reduction || tile >= tiles_.parts) return {};
-    return a_.source->ahead(rows_.begin + tiles_.begin(tile), tiles_.size(tile), depth_,
+  // Those of a tile that the products of the one before it leave time to fetch.
+  RowsAhead rows_ahead(int64_t i) const {
+    if (!a_.inner_is_reduction || i >= tiles_.parts) return {};
+    const Range tile = tiles_[i];
+    return a_.source->ahead(rows_.begin + tile.begin, tile.size, depth_,
                             ceil_div(columns_.size, Shape::kTileColumns) * sums_.parts);
   }
 
@@ -201,17 +205,17 @@ class GemmStep {
     return {scratch_.block + packed_panel(j), Shape::kTileColumns};
   }
 
-  // rows, after: the rows of A and the panel to fetch meanwhile. copy: where to leave this panel,
-  // packed. Null for neither.
-  void multiply(const TileOfA<Accumulator>& a, int64_t first, int64_t tile, int64_t j,
+  // rows, after: the rows of A and the panel to fetch meanwhile, of its lines this one. copy: where
+  // to leave this panel, packed. Null for neither.
+  void multiply(const TileOfA<Accumulator>& a, int64_t first, Range tile, int64_t j,
                 const PanelOfB<Accumulator>& b, RowsAhead& rows,
-                const PanelOfB<Accumulator>* after = nullptr, Accumulator* copy = nullptr) const {
+                const PanelOfB<Accumulator>* after = nullptr, int64_t line = 0,
+                Accumulator* copy = nullptr) const {
     for (int64_t sum = 0; sum < sums_.parts; ++sum) {
       const PanelOfB<Accumulator> part = part_of(b, sum);
       auto ahead = Ahead<Accumulator>::in_panel(part);
       if (after != nullptr) {
-        // Its first line for the second tile, the other for the third: memory delivers no faster.
-        ahead = Ahead<Accumulator>::of_line(part_of(*after, sum).at, tile - 1, after->stride);
+        ahead = Ahead<Accumulator>::of_line(part_of(*after, sum).at, line, after->stride);
       }
       multiply_sum(a, first, tile, j, sum, part, ahead,
                    copy == nullptr ? nullptr : copy + sums_.begin(sum) * Shape::kTileColumns);
@@ -220,20 +224,20 @@ class GemmStep {
   }
 
   // One running sum of a tile, added to those before it.
-  void multiply_sum(const TileOfA<Accumulator>& a, int64_t first, int64_t tile, int64_t j,
+  void multiply_sum(const TileOfA<Accumulator>& a, int64_t first, Range tile, int64_t j,
                     int64_t sum, const PanelOfB<Accumulator>& part, const Ahead<Accumulator>& ahead,
                     Accumulator* copy) const {
     const auto& kernels = kMicroKernels<Target, Accumulator>;
-    const int64_t height = tiles_.size(tile), vectors = ceil_div(width(j), Shape::kLanes);
+    const int64_t vectors = ceil_div(width(j), Shape::kLanes);
     const auto kernel =
-        copy == nullptr ? kernels.at[height - 1][vectors - 1] : kernels.copying[height - 1];
-    Accumulator* const c = c_.data + tiles_.begin(tile) * c_.stride + j;
+        copy == nullptr ? kernels.at[tile.size - 1][vectors - 1] : kernels.copying[tile.size - 1];
+    Accumulator* const c = c_.data + tile.begin * c_.stride + j;
     kernel({a,
             first + sums_.begin(sum),
             sums_.size(sum),
             part,
             ahead,
-            {c, c_.stride, sum == 0 ? start_.from(tiles_.begin(tile), j) : c,
+            {c, c_.stride, sum == 0 ? start_.from(tile.begin, j) : c,
              sum == 0 ? start_.row_stride : c_.stride},
             copy});
   }
@@ -248,7 +252,8 @@ class GemmStep {
   StartOfC<Accumulator> start_;
   const BlockOfC<Accumulator>& c_;
   const PackScratch<Target, Accumulator>& scratch_;
-  Cuts tiles_, sums_;
+  RowTiles tiles_;
+  Cuts sums_;
   int64_t stride_in_place_;
   bool sweeps_panels_, reads_b_in_place_;
   TileOfA<Accumulator> all_of_a_{};  // where all of it can be read in place

@@ -87,6 +87,9 @@ class PackSource {
   // The same, where they are read but once or twice: whichever sets of L1 they fall into.
   virtual TileOfA<Accumulator> rows_in_memory(int64_t /*begin*/, int64_t /*size*/) { return {}; }
 
+  // Rows that lie in place together, or 0: tiles over the ends of such lines have to be packed.
+  virtual int64_t line() const { return 0; }
+
   // The same rows, of them the part k of the inner direction, where it pays to fetch them ahead.
   virtual RowsAhead ahead(int64_t /*begin*/, int64_t /*size*/, Range /*k*/, int64_t /*steps*/) {
     return {};
