@@ -303,7 +303,7 @@ def refused_of_one_image(call: Call, tensors: list[Any]) -> bool:
 def test_a_spoilt_convolution_is_refused_where_torch_refuses(call: Call) -> None:
     """And nowhere else, except where torch itself is lax: with an empty batch it looks at neither
     dilation nor dtypes, and by the name of a padding it takes a bias of another dtype if there is
-    one image, but not if there are two."""
+    one image, but not if there are two. Of a weight without channels it forgets the filters."""
     tensors = call.tensors()
     ours = outcome(fastconv.conv2d, tensors, call.numbers)
     if call.is_far():
@@ -315,7 +315,7 @@ def test_a_spoilt_convolution_is_refused_where_torch_refuses(call: Call) -> None
         assert (by_name and len(dtypes) > 1) or refused_of_one_image(call, tensors), ours
         return
     assert isinstance(ours, Exception) == isinstance(theirs, Exception), (ours, theirs)
-    if isinstance(theirs, Tensor):
+    if isinstance(theirs, Tensor) and tensors[1].shape[1] > 0:
         torch.testing.assert_close(ours, theirs)
 
 
