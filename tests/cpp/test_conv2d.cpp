@@ -80,7 +80,7 @@ Case bordered_case(Random& random) {
     p.dtype = random.pick({DType::f32, DType::f32, DType::f64});
     p.N = random.between(1, 4);
     p.groups = random.pick<int64_t>({1, 1, 2});
-    p.C = p.groups * random.between(2, 40);
+    p.C = p.groups * random.between(1, 40);
     p.K = p.groups * random.between(2, random.one_in(4) ? 128 : 40);
     p.H = random.between(1, 20);
     p.W = random.between(8, 60);
@@ -96,6 +96,35 @@ Case bordered_case(Random& random) {
     p.weight =
         strides_of(random.pick({Layout::nchw, Layout::nhwc}), Operands::weight_sizes(p), random);
     p.output = strides_of(Layout::nhwc, Operands::output_sizes(p), random);
+    return {p, random.one_in(2)};
+  }
+}
+
+// Planes whose every other pixel is read in fprop and written in dgrad, wide enough for whole
+// vectors of them; or one channel, whose rows of taps are read as they lie.
+Case strided_case(Random& random) {
+  for (;;) {
+    Conv2dProblem p{};
+    p.dtype = random.pick({DType::f32, DType::f64, DType::bf16, DType::f16});
+    const bool one_channel = random.one_in(3);
+    p.N = random.between(1, 2);
+    p.groups = one_channel ? 1 : random.between(1, 2);
+    p.C = one_channel ? 1 : p.groups * random.between(1, 20);
+    p.K = p.groups * random.between(1, 40);
+    p.H = random.between(1, 12);
+    p.W = random.between(1, 150);
+    p.R = random.between(1, 4);
+    p.S = random.between(1, 20);
+    p.stride = {random.between(1, 3), random.pick<int64_t>({2, 2, 2, 1, 3})};
+    p.dilation = {1, random.pick<int64_t>({1, 1, 2})};
+    p.pad = {random.between(0, 2), random.between(0, 12)};
+    p.P = out_extent(p.H, p.R, p.stride.h, p.pad.h, random.between(0, 2), p.dilation.h);
+    p.Q = out_extent(p.W, p.S, p.stride.w, p.pad.w, random.between(0, 12), p.dilation.w);
+    if (p.P == 0 || p.Q == 0) continue;
+    const auto layout = [&] { return random.pick({Layout::nchw, Layout::nchw, Layout::nhwc}); };
+    p.input = strides_of(layout(), Operands::input_sizes(p), random);
+    p.weight = strides_of(layout(), Operands::weight_sizes(p), random);
+    p.output = strides_of(layout(), Operands::output_sizes(p), random);
     return {p, random.one_in(2)};
   }
 }
@@ -129,6 +158,19 @@ FASTCONV_TEST(conv2d, zero_borders) {
     dgrad += pay(cpu::dgrad_gather(c.problem, 0, 0));
   }
   check(fprop > 20 && dgrad > 10, "copied in ", fprop, " and ", dgrad, " cases of 60");
+}
+
+FASTCONV_TEST(conv2d, every_other_pixel) {
+  Random random(6);
+  for (int i = 0; i < 80; ++i) {
+    const Case c = strided_case(random);
+    check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
+               random);
+    check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
+               random);
+    check_case(cpu::conv2d_wgrad_algorithms(), cpu::conv2d_wgrad_reference, &Operands::weight, c,
+               random);
+  }
 }
 
 // The reference itself, on a problem small enough to do by hand.

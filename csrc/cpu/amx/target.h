@@ -30,6 +30,21 @@ struct MovedVector<bfloat16> {
   static Type load_lanes(const bfloat16* p, uint32_t lanes) {
     return _mm512_maskz_loadu_epi16(lanes, p);
   }
+  static Type load_every_other(const bfloat16* p, uint32_t lanes) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(half_of_every_other(p, lanes)),
+                              half_of_every_other(p + kLanes, lanes >> 16), 1);
+  }
+  static __m256i half_of_every_other(const bfloat16* p, uint32_t lanes) {
+    const uint32_t even = Avx512::Vector<float>::spread(lanes);
+    return _mm512_cvtepi32_epi16(_mm512_maskz_loadu_epi16(even, p));
+  }
+  static Type gather(const bfloat16* p, const int64_t* offsets, uint32_t lanes) {
+    alignas(64) bfloat16 x[kLanes] = {};
+    for (int l = 0; l < kLanes; ++l) {
+      if (lanes >> l & 1u) x[l] = p[offsets[l]];
+    }
+    return load(x);
+  }
   static void store_lanes(bfloat16* p, Type x, uint32_t lanes) {
     _mm512_mask_storeu_epi16(p, lanes, x);
   }

@@ -28,6 +28,7 @@ double winograd_seconds(const WinogradConv& conv, int64_t outputs, const Winogra
 double winograd_wgrad_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, int threads);
 double direct_wgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 // No estimate for what these kernels are made for: none is faster.
+double depthwise_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 double depthwise_wgrad_seconds(const Conv2dProblem& problem, int threads);
 
 // One gather of a grouped convolution, vectors of that many lanes.

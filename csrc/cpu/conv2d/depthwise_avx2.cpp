@@ -38,7 +38,7 @@ using Kernels = Depthwise<Avx2Vectors>;
 }  // namespace
 
 const Conv2dAlgorithm conv2d_fprop_depthwise_avx2 =
-    Kernels::fprop_entry("conv2d_fprop_depthwise_avx2", Isa::avx2);
+    Kernels::fprop_entry<Isa::avx2>("conv2d_fprop_depthwise_avx2");
 const Conv2dAlgorithm conv2d_dgrad_depthwise_avx2 =
     Kernels::dgrad_entry("conv2d_dgrad_depthwise_avx2", Isa::avx2);
 const Conv2dAlgorithm conv2d_wgrad_depthwise_avx2 =

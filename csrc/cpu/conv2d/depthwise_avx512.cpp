@@ -38,7 +38,7 @@ using Kernels = Depthwise<Avx512Vectors>;
 }  // namespace
 
 const Conv2dAlgorithm conv2d_fprop_depthwise_avx512 =
-    Kernels::fprop_entry("conv2d_fprop_depthwise_avx512", Isa::avx512);
+    Kernels::fprop_entry<Isa::avx512>("conv2d_fprop_depthwise_avx512");
 const Conv2dAlgorithm conv2d_dgrad_depthwise_avx512 =
     Kernels::dgrad_entry("conv2d_dgrad_depthwise_avx512", Isa::avx512);
 const Conv2dAlgorithm conv2d_wgrad_depthwise_avx512 =

@@ -72,11 +72,15 @@ struct Depthwise {
   static constexpr const char* kNote =
       "direct depthwise; workspace: about 20 KB of input per thread, for wgrad also partial sums";
 
-  static constexpr Conv2dAlgorithm fprop_entry(const char* name, Isa isa) {
-    return {{name, "conv2d", "fprop", isa, kAllDTypes, kError, kNote},
+  template <Isa kIsa>
+  static constexpr Conv2dAlgorithm fprop_entry(const char* name) {
+    return {{name, "conv2d", "fprop", kIsa, kAllDTypes, kError, kNote},
             reject,
             gather_workspace<false>,
-            fprop};
+            fprop,
+            [](const Conv2dProblem& p, int threads) {
+              return depthwise_fprop_seconds(p, kIsa, threads);
+            }};
   }
   static constexpr Conv2dAlgorithm dgrad_entry(const char* name, Isa isa) {
     return {{name, "conv2d", "dgrad", isa, kAllDTypes, kError, kNote},

@@ -28,7 +28,7 @@ using Kernels = Depthwise<PortableVectors>;
 }  // namespace
 
 const Conv2dAlgorithm conv2d_fprop_depthwise_scalar =
-    Kernels::fprop_entry("conv2d_fprop_depthwise_scalar", Isa::scalar);
+    Kernels::fprop_entry<Isa::scalar>("conv2d_fprop_depthwise_scalar");
 const Conv2dAlgorithm conv2d_dgrad_depthwise_scalar =
     Kernels::dgrad_entry("conv2d_dgrad_depthwise_scalar", Isa::scalar);
 const Conv2dAlgorithm conv2d_wgrad_depthwise_scalar =

@@ -12,7 +12,11 @@ void choose_layout(Gather& g) {
   Im2col& x = g.x;
   const int64_t pixel_stride = x.grid_w > 1 ? g.y.w : x.grid_h > 1 ? g.y.h : g.y.n;
   g.pixels_are_columns = !(g.y.c == 1 && g.filters > 1 && pixel_stride != 1);
-  g.x_channels_inner = reads_best_along_channels(x);
+  // Of one channel the taps of a row are neighbours, whatever the layout says.
+  const bool reads_rows_of_taps = x.channels == 1 && g.groups == 1 && x.strides.w == 1 &&
+                                  x.columns.offset_step == 1 && !g.pixels_are_columns;
+  if (reads_rows_of_taps) x.strides.c = 1;
+  g.x_channels_inner = reads_best_along_channels(x) || reads_rows_of_taps;
   g.weight_filters_inner = g.weight.filter_stride == 1 && g.filters > 1;
   x.channel_innermost = g.x_channels_inner || (g.weight.channel_stride == 1 && x.taps() > 1);
 }

@@ -79,10 +79,10 @@ class PixelSource final : public PackSource<Target, PackedAs<Target, T>> {
     for (int64_t panel = 0; panel < plan_.panels(); ++panel) {
       Packed* const to_panel = to + panel * layout.panel_stride;
       const int runs = plan_.run_count(panel);
-      if (runs == 1) {
-        pack_run(panel, block.outer_size, to_panel, layout.outer_stride);
-      } else if (runs > 1) {
-        pack_runs(panel, block.outer_size, to_panel, layout.outer_stride);
+      if (runs > 0 && plan_.lane_stride() == 2) {
+        pack_lanes<2>(panel, runs, block.outer_size, to_panel, layout.outer_stride);
+      } else if (runs > 0) {
+        pack_lanes<1>(panel, runs, block.outer_size, to_panel, layout.outer_stride);
       } else {
         gather(panel, block.outer_size, to_panel, layout.outer_stride);
       }
@@ -113,31 +113,44 @@ class PixelSource final : public PackSource<Target, PackedAs<Target, T>> {
     return panel_lanes >> (vector * Shape::kLanes) & first_lanes(Shape::kLanes);
   }
 
+  template <int kStride>
+  void pack_lanes(int64_t panel, int runs, int64_t depth, Packed* to, int64_t to_stride) const {
+    if (runs == 1) {
+      pack_run<kStride>(panel, depth, to, to_stride);
+    } else {
+      pack_runs<kStride>(panel, depth, to, to_stride);
+    }
+  }
+
+  template <int kStride>
   void pack_run(int64_t panel, int64_t depth, Packed* to, int64_t to_stride) const {
     const T* const from = image_ + plan_.runs(panel)->offset;
     const uint32_t* const row_masks = plan_.row_masks(panel);
     const uint32_t* const column_masks = plan_.column_masks(panel);
     const Tap* const taps = taps_;
+    constexpr int kStep = Shape::kLanes * kStride;
     for (int64_t k = 0; k < depth; ++k, to += to_stride) {
       const uint32_t lanes = row_masks[taps[k].row] & column_masks[taps[k].column];
       const T* const from_tap = from + taps[k].offset;
 #pragma GCC unroll 4
       for (int v = 0; v < Shape::kTileVectors; ++v) {
         Vector::store(to + v * Shape::kLanes,
-                      Vector::load_lanes(from_tap + v * Shape::kLanes, lanes_of(lanes, v)));
+                      load<kStride>(from_tap + v * kStep, lanes_of(lanes, v)));
         // The next panel's, into L2: every channel is on a page of its own, where no hardware
         // prefetcher sees it coming.
-        __builtin_prefetch(from_tap + Shape::kTileColumns + v * Shape::kLanes, 0, 2);
+        __builtin_prefetch(from_tap + (Shape::kTileVectors + v) * kStep, 0, 2);
       }
     }
   }
 
   // The lanes of other runs load as zero, and no lane belongs to two.
+  template <int kStride>
   void pack_runs(int64_t panel, int64_t depth, Packed* to, int64_t to_stride) const {
     const PixelPlan::Run* const runs = plan_.runs(panel);
     const int count = plan_.run_count(panel);
     const uint32_t* const row_masks = plan_.row_masks(panel);
     const uint32_t* const column_masks = plan_.column_masks(panel);
+    constexpr int kStep = Shape::kLanes * kStride;
     for (int64_t k = 0; k < depth; ++k, to += to_stride) {
       const Tap& tap = taps_[k];
       const uint32_t lanes = row_masks[tap.row] & column_masks[tap.column];
@@ -145,11 +158,20 @@ class PixelSource final : public PackSource<Target, PackedAs<Target, T>> {
       for (int v = 0; v < Shape::kTileVectors; ++v) {
         typename Vector::Type x = Vector::zero();
         for (int r = 0; r < count; ++r) {
-          const T* const from = image_ + (runs[r].offset + tap.offset + v * Shape::kLanes);
-          x = Vector::bit_or(x, Vector::load_lanes(from, lanes_of(runs[r].lanes & lanes, v)));
+          const T* const from = image_ + (runs[r].offset + tap.offset + v * kStep);
+          x = Vector::bit_or(x, load<kStride>(from, lanes_of(runs[r].lanes & lanes, v)));
         }
         Vector::store(to + v * Shape::kLanes, x);
       }
+    }
+  }
+
+  template <int kStride>
+  static typename Vector::Type load(const T* from, uint32_t lanes) {
+    if constexpr (kStride == 2) {
+      return Vector::load_every_other(from, lanes);
+    } else {
+      return Vector::load_lanes(from, lanes);
     }
   }
 
@@ -160,8 +182,11 @@ class PixelSource final : public PackSource<Target, PackedAs<Target, T>> {
     for (int64_t k = 0; k < depth; ++k, to += to_stride) {
       const Tap& tap = taps_[k];
       const uint32_t lanes = row_masks[tap.row] & column_masks[tap.column];
-      for (int l = 0; l < Shape::kTileColumns; ++l) {
-        to[l] = lanes >> l & 1u ? as_packed<Packed>(image_[offsets[l] + tap.offset]) : Packed{};
+#pragma GCC unroll 4
+      for (int v = 0; v < Shape::kTileVectors; ++v) {
+        Vector::store(
+            to + v * Shape::kLanes,
+            Vector::gather(image_ + tap.offset, offsets + v * Shape::kLanes, lanes_of(lanes, v)));
       }
     }
   }

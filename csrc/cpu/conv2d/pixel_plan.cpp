@@ -10,6 +10,7 @@ namespace fastconv::cpu {
 PixelPlan::PixelPlan(const Im2col& matrix, int64_t capacity, int panel_lanes, Carver& carver)
     : matrix_(matrix),
       lanes_(panel_lanes),
+      lane_stride_(matrix.step.w * matrix.strides.w == 2 ? 2 : 1),
       row_taps_(matrix.rows.count),
       column_taps_(matrix.columns.count) {
   const int64_t panels = ceil_div(capacity, panel_lanes);
@@ -69,9 +70,13 @@ void PixelPlan::add_segment(const PixelIndex& first, int64_t at, int64_t size) {
     const int64_t count = std::min(lanes_ - lane, size - done);
     for (int64_t l = 0; l < count; ++l) {
       offsets_[at + done + l] = offset + (done + l) * stride;
-      if (stride != 1) add_run(panel, offset + (done + l) * stride - lane - l, 1u << (lane + l));
+      if (stride != lane_stride_) {
+        add_run(panel, offset + (done + l) * stride - (lane + l) * lane_stride_, 1u << (lane + l));
+      }
     }
-    if (stride == 1) add_run(panel, offset + done - lane, first_lanes(count) << lane);
+    if (stride == lane_stride_) {
+      add_run(panel, offset + (done - lane) * stride, first_lanes(count) << lane);
+    }
     done += count;
   }
 }

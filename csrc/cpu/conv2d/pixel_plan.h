@@ -12,9 +12,9 @@ namespace fastconv::cpu {
 
 class PixelPlan {
  public:
-  // Lanes whose elements are neighbours in memory. `offset` is where lane 0 would lie; only the
-  // lanes of the mask are in memory. Where rows of the grid follow one another in the image (stride
-  // 1, "same" padding) a run goes on over their ends.
+  // Lanes whose elements are lane_stride() apart in memory. `offset` is where lane 0 would lie;
+  // only the lanes of the mask are in memory. Where rows of the grid follow one another in the
+  // image (stride 1, "same" padding) a run goes on over their ends.
   struct Run {
     int64_t offset;
     uint32_t lanes;
@@ -27,6 +27,9 @@ class PixelPlan {
 
   // Plans for `size` pixels from `begin` on; does nothing where that is the plan already.
   void set(int64_t begin, int64_t size);
+
+  // 2 where the pixels of a row are that far apart, otherwise 1.
+  int64_t lane_stride() const { return lane_stride_; }
 
   int64_t panels() const { return panels_; }
   // 0 runs: gather.
@@ -49,6 +52,7 @@ class PixelPlan {
 
   Im2col matrix_;
   int lanes_;
+  int64_t lane_stride_;
   int64_t row_taps_, column_taps_;
   int64_t begin_ = -1, size_ = -1, panels_ = 0;
   Interval* columns_inside_;  // for each column tap: the grid columns it finds inside the image

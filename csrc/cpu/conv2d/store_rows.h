@@ -11,11 +11,18 @@ namespace fastconv::cpu {
 template <class Target, class T>
 void store_row(const typename Storage<T>::Accumulator* from, int64_t count, T* to, int64_t stride) {
   using Vector = typename Target::template Vector<typename Storage<T>::Accumulator>;
+  constexpr uint32_t kAll = first_lanes(Vector::kLanes);
+  if (stride == 2) {
+    for (int64_t i = 0; i < count; i += Vector::kLanes) {
+      const uint32_t lanes = first_lanes(count - i) & kAll;
+      Vector::store_every_other(to + 2 * i, Vector::load_lanes(from + i, lanes), lanes);
+    }
+    return;
+  }
   if (stride != 1) {
     for (int64_t i = 0; i < count; ++i) to[i * stride] = Storage<T>::store(from[i]);
     return;
   }
-  constexpr uint32_t kAll = first_lanes(Vector::kLanes);
   int64_t i = 0;
   for (; i + Vector::kLanes <= count; i += Vector::kLanes) {
     Vector::store_lanes(to + i, Vector::load_unaligned(from + i), kAll);

@@ -72,6 +72,40 @@ struct Avx2::Vector<float> {
     return _mm256_cvtph_ps(load_half(p, lanes));
   }
 
+  // The last lane's neighbour is not touched: p[7] to p[14] end with it.
+  static Type load_every_other(const float* p, uint32_t lanes) {
+    __m256 low, high;
+    if (lanes == kAllLanes) {
+      low = _mm256_loadu_ps(p);
+      high = _mm256_loadu_ps(p + kLanes - 1);
+    } else {
+      const __m256i mask = mask_of(lanes);
+      low = _mm256_maskload_ps(p, _mm256_cvtepu32_epi64(_mm256_castsi256_si128(mask)));
+      high = _mm256_maskload_ps(
+          p + kLanes - 1,
+          _mm256_slli_epi64(_mm256_cvtepu32_epi64(_mm256_extracti128_si256(mask, 1)), 32));
+    }
+    const __m256d pairs = _mm256_castps_pd(_mm256_shuffle_ps(low, high, 0xd8));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(pairs, 0xd8));
+  }
+  template <class Half>
+  static Type load_every_other(const Half* p, uint32_t lanes) {
+    return one_by_one(p, lanes, [](int lane) { return int64_t{2} * lane; });
+  }
+
+  template <class T>
+  static Type gather(const T* p, const int64_t* offsets, uint32_t lanes) {
+    return one_by_one(p, lanes, [offsets](int lane) { return offsets[lane]; });
+  }
+  template <class T, class OffsetOf>
+  static Type one_by_one(const T* p, uint32_t lanes, const OffsetOf& offset_of) {
+    alignas(32) float x[kLanes] = {};
+    for (int l = 0; l < kLanes; ++l) {
+      if (lanes >> l & 1u) x[l] = Storage<T>::load(p[offset_of(l)]);
+    }
+    return load(x);
+  }
+
   static void store_lanes(float* p, Type x, uint32_t lanes) {
     if (lanes == kAllLanes) {
       _mm256_storeu_ps(p, x);
@@ -94,6 +128,14 @@ struct Avx2::Vector<float> {
   }
   static void store_lanes(float16* p, Type x, uint32_t lanes) {
     store_half(p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), lanes);
+  }
+  template <class T>
+  static void store_every_other(T* p, Type x, uint32_t lanes) {
+    alignas(32) float values[kLanes];
+    store(values, x);
+    for (int l = 0; l < kLanes; ++l) {
+      if (lanes >> l & 1u) p[2 * l] = Storage<T>::store(values[l]);
+    }
   }
 
   // Computed by here, in the order of the program.
@@ -161,11 +203,30 @@ struct Avx2::Vector<double> {
   static Type load_lanes(const double* p, uint32_t lanes) {
     return lanes == kAllLanes ? _mm256_loadu_pd(p) : _mm256_maskload_pd(p, mask_of(lanes));
   }
+  static Type load_every_other(const double* p, uint32_t lanes) {
+    const int64_t offsets[] = {0, 2, 4, 6};
+    return gather(p, offsets, lanes);
+  }
+  static Type gather(const double* p, const int64_t* offsets, uint32_t lanes) {
+    alignas(32) double x[kLanes] = {};
+    for (int l = 0; l < kLanes; ++l) {
+      if (lanes >> l & 1u) x[l] = p[offsets[l]];
+    }
+    return load(x);
+  }
   static void store_lanes(double* p, Type x, uint32_t lanes) {
     if (lanes == kAllLanes) {
       _mm256_storeu_pd(p, x);
     } else {
       _mm256_maskstore_pd(p, mask_of(lanes), x);
+    }
+  }
+
+  static void store_every_other(double* p, Type x, uint32_t lanes) {
+    alignas(32) double values[kLanes];
+    store(values, x);
+    for (int l = 0; l < kLanes; ++l) {
+      if (lanes >> l & 1u) p[2 * l] = values[l];
     }
   }
 

@@ -4,7 +4,8 @@
 // What every vector_*.h offers the packing and the micro-kernel, for float and double accumulators:
 // loads that widen a storage type, stores that round to one, both for the lanes of a mask (bit l
 // stands for lane l; lanes outside it are never touched in memory and load as zero), fused
-// multiply-add, and the transpose of a square block.
+// multiply-add, and the transpose of a square block. Lane l lies at p[l], at p[2 * l] for
+// *_every_other, and at p[offsets[l]] for gather.
 #pragma once
 
 #include "cpu/bfloat16_avx512.h"
@@ -46,6 +47,38 @@ struct Avx512::Vector<float> {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(static_cast<__mmask16>(lanes), p));
   }
 
+  static Type load_every_other(const float* p, uint32_t lanes) {
+    const uint32_t even = spread(lanes);
+    const __m512i evens =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(load_lanes(p, even), evens,
+                                  load_lanes(p + kLanes, even >> kLanes));
+  }
+  static Type load_every_other(const bfloat16* p, uint32_t lanes) {
+    const __m512i bits = _mm512_maskz_loadu_epi16(spread(lanes), p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  }
+  static Type load_every_other(const float16* p, uint32_t lanes) {
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_maskz_loadu_epi16(spread(lanes), p)));
+  }
+
+  static Type gather(const float* p, const int64_t* offsets, uint32_t lanes) {
+    const __m256 none = _mm256_setzero_ps();
+    const __m256 low = _mm512_mask_i64gather_ps(none, static_cast<__mmask8>(lanes),
+                                                _mm512_loadu_si512(offsets), p, sizeof(float));
+    const __m256 high = _mm512_mask_i64gather_ps(none, static_cast<__mmask8>(lanes >> 8),
+                                                 _mm512_loadu_si512(offsets + 8), p, sizeof(float));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+  }
+  template <class Half>
+  static Type gather(const Half* p, const int64_t* offsets, uint32_t lanes) {
+    alignas(64) float x[kLanes] = {};
+    for (int l = 0; l < kLanes; ++l) {
+      if (lanes >> l & 1u) x[l] = Storage<Half>::load(p[offsets[l]]);
+    }
+    return load(x);
+  }
+
   static void store_lanes(float* p, Type x, uint32_t lanes) {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>(lanes), x);
   }
@@ -56,6 +89,25 @@ struct Avx512::Vector<float> {
   static void store_lanes(float16* p, Type x, uint32_t lanes) {
     const __m256i half = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm256_mask_storeu_epi16(p, static_cast<__mmask16>(lanes), half);
+  }
+
+  static void store_every_other(float* p, Type x, uint32_t lanes) {
+    const uint32_t even = spread(lanes);
+    const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    store_lanes(p, permute(x, low), even);
+    store_lanes(p + kLanes, permute(x, index_add(low, kLanes / 2)), even >> kLanes);
+  }
+  static void store_every_other(bfloat16* p, Type x, uint32_t lanes) {
+    _mm512_mask_storeu_epi16(p, spread(lanes), _mm512_cvtepu16_epi32(round_to_bfloat16(x)));
+  }
+  static void store_every_other(float16* p, Type x, uint32_t lanes) {
+    const __m256i half = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm512_mask_storeu_epi16(p, spread(lanes), _mm512_cvtepu16_epi32(half));
+  }
+
+  // Bit 2 * l is bit l.
+  static uint32_t spread(uint32_t lanes) {
+    return _mm512_movepi16_mask(_mm512_maskz_set1_epi32(static_cast<__mmask16>(lanes), 0xffff));
   }
 
   // Computed by here, in the order of the program.
@@ -122,8 +174,27 @@ struct Avx512::Vector<double> {
   static Type load_lanes(const double* p, uint32_t lanes) {
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lanes), p);
   }
+  static Type load_every_other(const double* p, uint32_t lanes) {
+    const uint32_t even = spread(lanes);
+    return _mm512_permutex2var_pd(load_lanes(p, even), _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14),
+                                  load_lanes(p + kLanes, even >> kLanes));
+  }
+  static Type gather(const double* p, const int64_t* offsets, uint32_t lanes) {
+    return _mm512_mask_i64gather_pd(zero(), static_cast<__mmask8>(lanes),
+                                    _mm512_loadu_si512(offsets), p, sizeof(double));
+  }
   static void store_lanes(double* p, Type x, uint32_t lanes) {
     _mm512_mask_storeu_pd(p, static_cast<__mmask8>(lanes), x);
+  }
+  static void store_every_other(double* p, Type x, uint32_t lanes) {
+    const uint32_t even = spread(lanes);
+    const __m512i low = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
+    const __m512i high = _mm512_setr_epi64(4, 4, 5, 5, 6, 6, 7, 7);
+    store_lanes(p, _mm512_permutexvar_pd(low, x), even);
+    store_lanes(p + kLanes, _mm512_permutexvar_pd(high, x), even >> kLanes);
+  }
+  static uint32_t spread(uint32_t lanes) {
+    return _mm512_movepi32_mask(_mm512_maskz_set1_epi64(static_cast<__mmask8>(lanes), 0xffffffff));
   }
 
   static void transpose(const double* from, int64_t from_stride, double* to, int64_t to_stride) {

@@ -47,9 +47,31 @@ struct Scalar {
       return x;
     }
     template <class T>
+    static Type load_every_other(const T* p, uint32_t lanes) {
+      Type x{};
+      for (int l = 0; l < kLanes; ++l) {
+        if (lanes >> l & 1u) x[l] = Storage<T>::load(p[2 * l]);
+      }
+      return x;
+    }
+    template <class T>
+    static Type gather(const T* p, const int64_t* offsets, uint32_t lanes) {
+      Type x{};
+      for (int l = 0; l < kLanes; ++l) {
+        if (lanes >> l & 1u) x[l] = Storage<T>::load(p[offsets[l]]);
+      }
+      return x;
+    }
+    template <class T>
     static void store_lanes(T* p, Type x, uint32_t lanes) {
       for (int l = 0; l < kLanes; ++l) {
         if (lanes >> l & 1u) p[l] = Storage<T>::store(x[l]);
+      }
+    }
+    template <class T>
+    static void store_every_other(T* p, Type x, uint32_t lanes) {
+      for (int l = 0; l < kLanes; ++l) {
+        if (lanes >> l & 1u) p[2 * l] = Storage<T>::store(x[l]);
       }
     }
 
