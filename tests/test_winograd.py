@@ -23,6 +23,7 @@ LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 pack = torch.ops.fastconv.conv2d_pack_weight
 conv2d_packed = torch.ops.fastconv.conv2d_packed
+grad_input = torch.ops.fastconv.conv2d_grad_input
 
 pytestmark = pytest.mark.kernels
 
@@ -226,6 +227,75 @@ def test_bits_do_not_depend_on_threads(
             finally:
                 torch.set_num_threads(1)
         assert all(torch.equal(results[0], result) for result in results)
+
+
+# N, groups, channels and filters of a group, H, W.
+GROUPS = [
+    (1, 2, 16, 16, 13, 14),
+    (2, 3, 24, 40, 9, 7),
+    (1, 5, 17, 33, 28, 27),
+    (1, 32, 16, 16, 7, 7),
+    (3, 2, 129, 20, 5, 6),
+]
+
+
+@pytest.mark.parametrize("problem", GROUPS, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("algorithm", [a for a in WINOGRAD if a not in WGRAD], ids=lambda a: a.name)
+def test_groups(
+    algorithm: fastconv.Algorithm, layout: torch.memory_format, problem: tuple[int, ...]
+) -> None:
+    """Fewer groups than threads and more; the same bits packed beforehand. A NaN stays in the group
+    that it belongs to."""
+    n, groups, c, k, h, w = problem
+    channels_last = layout == torch.channels_last
+    geometry = (1, 1), (1, 1), (1, 1), groups
+    weight = (torch.randn(groups * k, c, 3, 3) / (3 * c**0.5)).to(memory_format=layout)
+    x = torch.randn(n, groups * c, h, w).to(memory_format=layout)
+    gradient = torch.randn(n, groups * k, h, w).to(memory_format=layout)
+    bias = torch.randn(groups * k)
+
+    def run(operand: Tensor) -> Tensor:
+        if algorithm.direction == "dgrad":
+            return grad_input(operand, weight, x.shape, *geometry, channels_last, algorithm.name)
+        with fastconv.use_algorithm(algorithm.name):
+            return fastconv.conv2d(operand, weight, bias, padding=1, groups=groups)
+
+    if algorithm.direction == "dgrad":
+        operand = gradient
+        expected = F.conv_transpose2d(operand.double(), weight.double(), None, 1, 1, 0, groups)
+    else:
+        operand = x
+        expected = F.conv2d(operand.double(), weight.double(), bias.double(), 1, 1, 1, groups)
+        packed = pack(weight, x.shape, *geometry, channels_last, algorithm.name)
+        assert torch.equal(conv2d_packed(x, weight, bias, packed, *geometry), run(x))
+
+    results = []
+    for threads in (1, 2, 4):
+        torch.set_num_threads(threads)
+        try:
+            results.append(run(operand))
+        finally:
+            torch.set_num_threads(1)
+    assert relative_error(results[0], expected) <= algorithm.error
+    assert all(torch.equal(results[0], result) for result in results)
+
+    operand[0, -1, 2, 3] = math.nan
+    poisoned, of_group = run(operand).isnan(), results[0].shape[1] // groups
+    assert poisoned[0, -of_group:, 1:4, 2:5].all()
+    assert poisoned.sum() == of_group * 9
+
+
+def test_groups_of_few_channels_are_not_for_winograd() -> None:
+    x, weight = torch.randn(1, 30, 9, 9), torch.randn(32, 15, 3, 3)
+    for algorithm in FPROP:
+        if algorithm.isa == "amx":  # some are not exact enough either
+            continue
+        with (
+            fastconv.use_algorithm(algorithm.name),
+            pytest.raises(RuntimeError, match="groups of 16 channels"),
+        ):
+            fastconv.conv2d(x, weight, groups=2)
 
 
 # Corners of the plane, corners and middles of tiles of either size.

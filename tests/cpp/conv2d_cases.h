@@ -42,7 +42,11 @@ inline Case random_case(Random& random, DType dtype) {
     p.stride = {random.between(1, 3), random.between(1, 3)};
     p.dilation = {random.between(1, 2), random.between(1, 2)};
     if (random.one_in(4)) {  // Winograd's
-      p.groups = 1;
+      p.groups = random.pick<int64_t>({1, 1, 2});
+      if (p.groups > 1) {
+        p.C = p.groups * random.between(16, 40);
+        p.K = p.groups * random.between(16, 40);
+      }
       p.R = p.S = 3;
       p.stride = p.dilation = {1, 1};
     }

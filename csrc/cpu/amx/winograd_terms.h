@@ -63,12 +63,12 @@ class WinogradTerms {
                                    ? *reinterpret_cast<const uint32_t*>(u)
                                    : weight_magnitudes<float>(p, t.weight, parallel).largest;
     return terms_serve(input_magnitudes<float>(p, t.input, parallel).largest, of_weight,
-                       p.C * p.R * p.S);
+                       p.group_in_channels() * p.R * p.S);
   }
   static bool serve_dgrad(const Conv2dProblem& p, const Conv2dTensors& t,
                           const Parallel& parallel) {
     return terms_serve(output_magnitudes<float>(p, t.output, parallel).largest,
-                       weight_magnitudes<float>(p, t.weight, parallel).largest, p.K * p.R * p.S);
+                       weight_magnitudes<float>(p, t.weight, parallel).largest, p.group_out_channels() * p.R * p.S);
   }
   static void keep_magnitude(const Conv2dProblem& p, const void* weight, std::byte* u,
                              const Parallel& parallel) {

@@ -153,12 +153,62 @@ class Winograd {
   int threads_;
 };
 
+// A convolution of any number of groups, one after another by the same kernel. Threads have groups
+// of their own where those are enough.
+template <class Kernel>
+class WinogradGroups {
+ public:
+  WinogradGroups(const WinogradConv& conv, int threads)
+      : conv_(conv),
+        workers_(conv.groups > 1 && conv.groups >= threads ? threads : 1),
+        kernel_(conv, workers_ > 1 ? 1 : threads) {}
+
+  int64_t packed_bytes() const { return conv_.groups * kernel_.packed_bytes(); }
+
+  void pack(const float* weight, std::byte* u, const Parallel& parallel) const {
+    for (int64_t g = 0; g < conv_.groups; ++g) {
+      kernel_.pack(weight + g * conv_.weight_group, u + g * kernel_.packed_bytes(), parallel);
+    }
+  }
+
+  int64_t workspace(bool weight_is_packed) const {
+    return workers_ * kernel_.workspace(weight_is_packed);
+  }
+
+  // As Winograd::run().
+  bool run(const float* x, const float* weight, const std::byte* packed, const float* bias,
+           float* y, std::byte* workspace, const Parallel& parallel) const {
+    std::atomic<bool> finite{true};
+    TaskQueue groups(conv_.groups);
+    parallel.for_each(workers_, [&](int64_t worker) {
+      std::byte* const own = workspace + worker * kernel_.workspace(packed != nullptr);
+      const Parallel inside = workers_ > 1 ? Parallel::alone() : parallel;
+      for (int64_t g = groups.take(); g >= 0 && finite; g = groups.take()) {
+        const std::byte* const u =
+            packed == nullptr ? nullptr : packed + g * kernel_.packed_bytes();
+        if (!kernel_.run(x + g * conv_.x_group, weight + g * conv_.weight_group, u,
+                         bias == nullptr ? nullptr : bias + g * conv_.filters,
+                         y + g * conv_.y_group, own, inside)) {
+          finite = false;
+        }
+      }
+    });
+    return finite;
+  }
+
+ private:
+  WinogradConv conv_;
+  int64_t workers_;
+  Kernel kernel_;
+};
+
 // The entries of the lists. Elsewhere is the instruction set's direct algorithms, which compute
 // what comes out infinite or NaN here.
 template <class Between, template <class> class Method, class Elsewhere>
 struct WinogradAlgorithm {
-  using Kernel = Winograd<Between, Method>;
-  static constexpr bool kLarge = Kernel::kOutputs == 4;
+  using Kernel = WinogradGroups<Winograd<Between, Method>>;
+  static constexpr int kOutputs = Winograd<Between, Method>::kOutputs;
+  static constexpr bool kLarge = kOutputs == 4;
 
   static const char* reject(const Conv2dProblem& p) {
     if (kLarge && p.precision == Precision::ieee) return "is less accurate than 'ieee' asks for";
@@ -209,11 +259,11 @@ struct WinogradAlgorithm {
   }
 
   static double fprop_cost(const Conv2dProblem& p, int threads) {
-    return winograd_seconds(winograd_fprop(p), Kernel::kOutputs, Between::rates(),
-                            p.weight_is_packed, threads);
+    return winograd_seconds(winograd_fprop(p), kOutputs, Between::rates(), p.weight_is_packed,
+                            threads);
   }
   static double dgrad_cost(const Conv2dProblem& p, int threads) {
-    return winograd_seconds(winograd_dgrad(p), Kernel::kOutputs, Between::rates(), false, threads);
+    return winograd_seconds(winograd_dgrad(p), kOutputs, Between::rates(), false, threads);
   }
 
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {

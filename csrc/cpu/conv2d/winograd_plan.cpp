@@ -23,6 +23,9 @@ constexpr int64_t kOwnTiles = 14, kOwnTilesOfLargeU = 20, kSmallU = 1024 * 1024;
 constexpr int64_t kMostOfWeight = 128;
 constexpr int64_t kSumBytes = 600 * 1024, kFewestTiles = 32;
 
+// A group has vectors of its own.
+constexpr int64_t kFewestOfGroup = 16;
+
 bool is_dense_enough(const Strides4& s, int64_t channels, int64_t columns) {
   return s.w == 1 || columns == 1 || s.c == 1 || channels == 1;
 }
@@ -77,15 +80,33 @@ void place_points(WinogradPlan& plan) {
 }  // namespace
 
 WinogradConv winograd_fprop(const Conv2dProblem& p) {
-  return {p.N,     p.C,     p.K,        p.H,     p.W,      p.P,      p.Q,
-          p.pad.h, p.pad.w, p.dilation, p.input, p.output, p.weight, 0};
+  const int64_t channels = p.group_in_channels(), filters = p.group_out_channels();
+  return {p.N,
+          channels,
+          filters,
+          p.H,
+          p.W,
+          p.P,
+          p.Q,
+          p.pad.h,
+          p.pad.w,
+          p.dilation,
+          p.input,
+          p.output,
+          p.weight,
+          0,
+          p.groups,
+          channels * p.input.c,
+          filters * p.output.c,
+          filters * p.weight.n};
 }
 
 WinogradConv winograd_dgrad(const Conv2dProblem& p) {
+  const int64_t channels = p.group_in_channels(), filters = p.group_out_channels();
   const Strides4 turned{p.weight.c, p.weight.n, -p.weight.h, -p.weight.w};
   return {p.N,
-          p.K,
-          p.C,
+          filters,
+          channels,
           p.P,
           p.Q,
           p.H,
@@ -96,13 +117,19 @@ WinogradConv winograd_dgrad(const Conv2dProblem& p) {
           p.output,
           p.input,
           turned,
-          2 * p.weight.h + 2 * p.weight.w};
+          2 * p.weight.h + 2 * p.weight.w,
+          p.groups,
+          filters * p.output.c,
+          channels * p.input.c,
+          filters * p.weight.n};
 }
 
 const char* winograd_reject(const Conv2dProblem& p) {
   if (p.R != 3 || p.S != 3) return "is for 3x3 windows";
   if (p.stride.h != 1 || p.stride.w != 1) return "is for stride 1";
-  if (p.groups != 1) return "is for one group";
+  if (p.groups > 1 && std::min(p.group_in_channels(), p.group_out_channels()) < kFewestOfGroup) {
+    return "is for groups of 16 channels and filters or more";
+  }
   if (p.C == 0 || p.K == 0) return "is for tensors that are not empty";
   if (!is_dense_enough(p.input, p.C, p.W) || !is_dense_enough(p.output, p.K, p.Q)) {
     return "is for images whose columns or channels are contiguous";

@@ -9,7 +9,7 @@
 namespace fastconv::cpu {
 
 // A 3 x 3 convolution of stride 1 and any dilation: fprop, or dgrad, which is one too with the
-// weight turned round.
+// weight turned round. Sizes are those of one group.
 struct WinogradConv {
   int64_t images, channels, filters;
   int64_t height, width;          // of x
@@ -21,6 +21,8 @@ struct WinogradConv {
   // weight_offset + filter * weight.n + channel * weight.c + row * weight.h + column * weight.w.
   Strides4 weight;
   int64_t weight_offset;
+  int64_t groups;
+  int64_t x_group, y_group, weight_group;  // from one group to the next
 };
 
 WinogradConv winograd_fprop(const Conv2dProblem& problem);

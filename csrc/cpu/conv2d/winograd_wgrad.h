@@ -172,7 +172,7 @@ struct WinogradWgradAlgorithm {
     if (p.N == 0) return "is for tensors that are not empty";
     // F(2x2) too: up to 2.8 times torch's error where few elements of both operands are not zero.
     if (p.precision == Precision::ieee) return "can be less accurate than 'ieee' asks for";
-    return winograd_reject(p);
+    return p.groups > 1 ? "is for one group" : winograd_reject(p);
   }
   static int64_t workspace(const Conv2dProblem& p, int threads) {
     const int64_t own = Kernel(p, threads).workspace();
