@@ -154,7 +154,19 @@ GROUPED = [
     Conv("depthwise empty batch", (0, 6, 5, 5), 6, padding=1, groups=6),
 ]
 
-CONVS = {"gemm_tails": GEMM_TAILS, "windows": WINDOWS, "grouped": GROUPED}
+FEW_PIXELS = [
+    Conv("squeeze and excitation", (1, 240, 1, 1), 10, kernel=1),
+    Conv("two pixels, 3x3 padded", (2, 33, 1, 1), 21, padding=1),
+    Conv("a whole plane", (1, 130, 7, 7), 19, kernel=7),
+    Conv("three pixels in groups", (3, 24, 1, 1), 18, kernel=1, groups=3),
+    Conv("four pixels", (1, 50, 3, 3), 13, kernel=2),
+]
+CONVS = {
+    "gemm_tails": GEMM_TAILS,
+    "windows": WINDOWS,
+    "grouped": GROUPED,
+    "few_pixels": FEW_PIXELS,
+}
 
 POOLS = [
     Pool("2x2", (2, 3, 8, 10), 2),

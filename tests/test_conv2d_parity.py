@@ -152,9 +152,10 @@ def test_infinities_and_nan_spread_as_they_must(
     """Only to the outputs that read the element, and there as sums of such products give."""
     accepted = 0
     layouts = (torch.contiguous_format, torch.channels_last)
-    for (channels, groups), layout in itertools.product(((9, 1), (12, 3), (17, 17)), layouts):
+    sizes, planes = ((9, 1), (12, 3), (17, 17)), ((10, 19), (1, 2))
+    for (channels, groups), plane, layout in itertools.product(sizes, planes, layouts):
         tensors = {
-            "input": torch.randn(2, channels, 10, 19),
+            "input": torch.randn(2, channels, *plane),
             "weight": torch.randn(17 if groups == 17 else 18, channels // groups, 3, 3),
         }
         tensors["bias"] = torch.randn(tensors["weight"].shape[0])

@@ -16,6 +16,7 @@ from _algorithms import admitting_precision, attempt, usable_algorithms
 from _problems import (
     CONVS,
     DTYPES,
+    FEW_PIXELS,
     GROUPED,
     LAYOUTS,
     WINDOWS,
@@ -111,7 +112,7 @@ def test_stated_error_is_held(algorithm: fastconv.Algorithm) -> None:
     name = RESULT_OF[algorithm.direction]
     accepted = 0
     tier = TIERS[admitting_precision(algorithm)]
-    convs = LONG_SUMS + WINDOWS[:6] + GROUPED[:6]
+    convs = LONG_SUMS + WINDOWS[:6] + GROUPED[:6] + FEW_PIXELS
     for conv, layout in itertools.product(convs, ("contiguous", "channels_last")):
         found = attempt(algorithm, functools.partial(errors, conv, torch.float32, layout))
         if found is None:

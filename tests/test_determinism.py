@@ -23,6 +23,7 @@ CONVS = [
     Conv("long gradient sum", (3, 3, 64, 61), 5, padding=1),
     Conv("groups", (2, 24, 19, 18), 24, padding=1, groups=3),
     Conv("depthwise", (3, 21, 25, 27), 21, padding=1, groups=21),
+    Conv("one pixel", (1, 520, 3, 3), 70),
     Conv("one image of one channel", (1, 1, 90, 91), 33, kernel=5),
 ]
 DTYPES = [torch.float32, torch.bfloat16]

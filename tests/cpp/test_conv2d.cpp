@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "conv2d_cases.h"
+#include "cpu/conv2d/dot_rows.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/zero_borders.h"
 
@@ -129,6 +130,31 @@ Case strided_case(Random& random) {
   }
 }
 
+// One to four pixels of output, windows of any size, filters that are mostly contiguous.
+Case few_pixels_case(Random& random) {
+  Conv2dProblem p{};
+  p.dtype = random.pick({DType::f32, DType::f64, DType::bf16, DType::f16});
+  p.N = random.between(1, 2);
+  p.P = random.between(1, 2);
+  p.Q = p.N * p.P == 4 ? 1 : random.between(1, 4 / (p.N * p.P));
+  p.groups = random.pick<int64_t>({1, 1, 3});
+  p.C = p.groups * random.between(1, random.one_in(6) ? 900 : 40);
+  p.K = p.groups * random.between(1, 30);
+  p.R = random.between(1, 5);
+  p.S = random.between(1, 5);
+  p.stride = {random.between(1, 3), random.between(1, 3)};
+  p.dilation = {random.between(1, 2), random.between(1, 2)};
+  p.pad = {random.between(0, 3), random.between(0, 3)};
+  p.H = std::max<int64_t>((p.P - 1) * p.stride.h + (p.R - 1) * p.dilation.h + 1 - 2 * p.pad.h, 1);
+  p.W = std::max<int64_t>((p.Q - 1) * p.stride.w + (p.S - 1) * p.dilation.w + 1 - 2 * p.pad.w, 1);
+  const auto layout = [&] { return random.pick({Layout::nchw, Layout::nhwc}); };
+  p.input = strides_of(random.pick({Layout::nchw, Layout::nhwc, Layout::odd}),
+                       Operands::input_sizes(p), random);
+  p.weight = strides_of(layout(), Operands::weight_sizes(p), random);
+  p.output = strides_of(layout(), Operands::output_sizes(p), random);
+  return {p, random.one_in(2)};
+}
+
 }  // namespace
 
 FASTCONV_TEST(conv2d, fprop) {
@@ -169,6 +195,16 @@ FASTCONV_TEST(conv2d, every_other_pixel) {
     check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
                random);
     check_case(cpu::conv2d_wgrad_algorithms(), cpu::conv2d_wgrad_reference, &Operands::weight, c,
+               random);
+  }
+}
+
+FASTCONV_TEST(conv2d, few_pixels) {
+  Random random(7);
+  for (int i = 0; i < 120; ++i) {
+    const Case c = few_pixels_case(random);
+    check(cpu::reject_dot_products(c.problem) == nullptr, "is not for dot products");
+    check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
                random);
   }
 }

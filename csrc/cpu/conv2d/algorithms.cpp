@@ -31,6 +31,8 @@ constexpr const Conv2dAlgorithm* kFprop[] = {
     &conv2d_fprop_winograd_f2_avx512,
     &conv2d_fprop_winograd_f4_avx2,
     &conv2d_fprop_winograd_f2_avx2,
+    &conv2d_fprop_dot_avx512,
+    &conv2d_fprop_dot_avx2,
     &conv2d_fprop_im2col_gemm_avx512,
     &conv2d_fprop_im2col_gemm_avx2,
 #endif

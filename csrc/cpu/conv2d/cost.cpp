@@ -39,6 +39,9 @@ constexpr double kStreamedWeights = 11e9;
 constexpr double kPackedPixels = 12e9;   // im2col while packing
 constexpr double kPackedWeights = 12e9;  // weights while packing
 constexpr double kTransformedWeights = 2.2e9;
+constexpr double kRowsOfWeight = 17e9;  // by dot products
+// Seconds in which one of those adds up its lanes.
+constexpr double kSumOfLanes = 8e-9;
 constexpr double kFreshMemory = 1.5e9;  // the same where the workspace is mapped anew each call
 // Winograd's gradient of the weight: its products' share of the rate of a large GEMM, the
 // transforms of both operands, and that of the sums. Fitted to ten layers of 64 to 512 channels on
@@ -123,8 +126,11 @@ double im2col_gemm_seconds(double pixels, double depth, double share, double for
   // out.
   const double times = share < 1 ? 1.0 : std::max(pixels / 256, 1.0);
   const double for_weights = packs_weights ? depth * width * times * sizeof(float) : 0;
+  // Few pixels wait for panels of the weight from memory.
+  const double streamed = depth * width * sizeof(float) / kStreamedWeights;
   return as_double(groups) *
-         (products + for_pixels * sizeof(float) / kPackedPixels + for_weights / kPackedWeights) /
+         (std::max(products, streamed) + for_pixels * sizeof(float) / kPackedPixels +
+          for_weights / kPackedWeights) /
          speed_up(threads);
 }
 
@@ -325,6 +331,13 @@ double grouped_wgrad_seconds(const Conv2dProblem& p, int64_t lanes, int threads)
       (as_double(p.N) * as_double(p.H * p.W) * as_double(p.C) + pixels * as_double(p.K)) *
       sizeof(float);
   return (products / kPermutedSums + copies / kTurnedChannels) / speed_up(threads);
+}
+
+double dot_products_seconds(const Conv2dProblem& p, int threads) {
+  const double outputs = as_double(p.N * p.K) * as_double(p.P * p.Q);
+  const double weights = as_double(p.K) * as_double(p.group_in_channels() * p.R * p.S);
+  return (weights * as_double(size_of(p.dtype)) / kRowsOfWeight + outputs * kSumOfLanes) /
+         speed_up(threads);
 }
 
 double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {

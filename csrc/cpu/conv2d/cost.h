@@ -38,6 +38,9 @@ double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packe
 double grouped_tiles_seconds(const Gather& gather, int terms, bool weight_is_packed, int threads);
 double grouped_wgrad_seconds(const Conv2dProblem& problem, int64_t lanes, int threads);
 
+// Dot products of the filters with few pixels.
+double dot_products_seconds(const Conv2dProblem& problem, int threads);
+
 // im2col + GEMM.
 double im2col_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 double im2col_dgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);

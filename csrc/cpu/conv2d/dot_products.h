@@ -1,0 +1,206 @@
+// fprop of a few pixels, such as squeeze-and-excitation's one: each filter lies in memory as one
+// row, which is read once, where it lies, against the windows of all pixels. A GEMM spends longer
+// on panels of the weight than on their products. To be included under an instruction set's pragma.
+#pragma once
+
+#include "cpu/conv2d/algorithms.h"
+#include "cpu/conv2d/cost.h"
+#include "cpu/conv2d/dot_rows.h"
+#include "cpu/conv2d/worker_pool.h"
+#include "cpu/dispatch_dtype.h"
+#include "cpu/dtype.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/workspace.h"
+
+namespace fastconv::cpu {
+
+template <class Target, class T>
+class DotProducts {
+ public:
+  using Sum = typename Storage<T>::Accumulator;
+  using Vector = typename Target::template Vector<Sum>;
+  using Type = typename Vector::Type;
+  static constexpr int kLanes = Vector::kLanes;
+
+  explicit DotProducts(const Conv2dProblem& problem)
+      : p_(problem),
+        depth_(problem.group_in_channels() * problem.R * problem.S),
+        row_(round_up(depth_, kLanes)),
+        pixels_(problem.N * problem.P * problem.Q) {}
+
+  int64_t workspace() const {
+    return p_.groups * pixels_ * row_ * static_cast<int64_t>(sizeof(Sum));
+  }
+
+  void run(const Conv2dTensors& t, std::byte* workspace, const Parallel& parallel) const {
+    Sum* const windows = reinterpret_cast<Sum*>(workspace);
+    copy_windows(static_cast<const T*>(t.input), windows);
+    const EvenParts parts{p_.group_out_channels(), kFilters, shares(parallel.threads())};
+    parallel.for_each(parts.parts * p_.groups, [&](int64_t task) {
+      const int64_t group = task / parts.parts, part = task % parts.parts;
+      const int64_t begin = group * p_.group_out_channels() + parts.begin(part);
+      const Range filters{begin, parts.size(part)};
+      const Sum* const of_group = windows + group * pixels_ * row_;
+      switch (pixels_) {
+        case 1:
+          return form<1>(filters, of_group, t);
+        case 2:
+          return form<2>(filters, of_group, t);
+        case 3:
+          return form<3>(filters, of_group, t);
+        default:
+          return form<4>(filters, of_group, t);
+      }
+    });
+  }
+
+ private:
+  static_assert(kMostDotPixels == 4);
+  // Rows of the weight that are read side by side: four streams from memory.
+  static constexpr int kFilters = 4;
+  // Products of a lane before they are added to the sum of all, as kLongestSum.
+  static constexpr int64_t kBlock = kLongestSum * kLanes;
+
+  // Waking a thread takes as long as some ten thousand products.
+  int64_t shares(int threads) const {
+    constexpr int64_t kLeast = int64_t{1} << 14;
+    const int64_t wanted = p_.group_out_channels() * depth_ / kLeast;
+    return wanted < 1 ? 1 : wanted < threads ? wanted : threads;
+  }
+
+  // [group][pixel][row_]: each window in the order of the filters' elements, zeros for padding and
+  // up to whole vectors.
+  void copy_windows(const T* input, Sum* to) const {
+    for (int64_t group = 0; group < p_.groups; ++group) {
+      const T* const channels = input + group * p_.group_in_channels() * p_.input.c;
+      for (int64_t n = 0; n < p_.N; ++n) {
+        for (int64_t op = 0; op < p_.P; ++op) {
+          for (int64_t oq = 0; oq < p_.Q; ++oq, to += row_) {
+            copy_window(channels + n * p_.input.n, op, oq, to);
+          }
+        }
+      }
+    }
+  }
+
+  void copy_window(const T* image, int64_t op, int64_t oq, Sum* to) const {
+    for (int64_t i = 0; i < row_; i += kLanes) Vector::store(to + i, Vector::zero());
+    for (int64_t r = 0; r < p_.R; ++r) {
+      const int64_t h = op * p_.stride.h - p_.pad.h + r * p_.dilation.h;
+      if (h < 0 || h >= p_.H) continue;
+      for (int64_t s = 0; s < p_.S; ++s) {
+        const int64_t w = oq * p_.stride.w - p_.pad.w + s * p_.dilation.w;
+        if (w < 0 || w >= p_.W) continue;
+        const T* const from = image + h * p_.input.h + w * p_.input.w;
+        Sum* const tap = to + r * p_.weight.h + s * p_.weight.w;
+        for (int64_t c = 0; c < p_.group_in_channels(); ++c) {
+          tap[c * p_.weight.c] = Storage<T>::load(from[c * p_.input.c]);
+        }
+      }
+    }
+  }
+
+  template <int kPixels>
+  void form(Range filters, const Sum* windows, const Conv2dTensors& t) const {
+    int64_t k = filters.begin;
+    const int64_t end = filters.begin + filters.size;
+    for (; k + kFilters <= end; k += kFilters) form_filters<kPixels, kFilters>(k, windows, t);
+    for (; k < end; ++k) form_filters<kPixels, 1>(k, windows, t);
+  }
+
+  template <int kPixels, int kRows>
+  void form_filters(int64_t k, const Sum* windows, const Conv2dTensors& t) const {
+    const T* const rows = static_cast<const T*>(t.weight) + k * p_.weight.n;
+    Type sums[kRows][kPixels];
+    clear(sums);
+    for (int64_t block = 0; block < depth_; block += kBlock) {
+      const int64_t end = depth_ - block < kBlock ? depth_ : block + kBlock;
+      Type part[kRows][kPixels];
+      clear(part);
+      int64_t j = block;
+      for (; j + kLanes <= end; j += kLanes) {
+        step<kPixels, kRows>(rows + j, windows + j, first_lanes(kLanes), part);
+      }
+      if (j < end) step<kPixels, kRows>(rows + j, windows + j, first_lanes(end - j), part);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+        for (int p = 0; p < kPixels; ++p) sums[i][p] = Vector::add(sums[i][p], part[i][p]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPixels; ++p) store(k + i, p, sums[i][p], t);
+    }
+  }
+
+  template <int kPixels, int kRows>
+  static void clear(Type (&sums)[kRows][kPixels]) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPixels; ++p) sums[i][p] = Vector::zero();
+    }
+  }
+
+  template <int kPixels, int kRows>
+  [[gnu::always_inline]] void step(const T* rows, const Sum* windows, uint32_t lanes,
+                                   Type (&sums)[kRows][kPixels]) const {
+    Type of_pixel[kPixels];
+#pragma GCC unroll 4
+    for (int p = 0; p < kPixels; ++p) of_pixel[p] = Vector::load(windows + p * row_);
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      const Type weight = Vector::load_lanes(rows + i * p_.weight.n, lanes);
+#pragma GCC unroll 4
+      for (int p = 0; p < kPixels; ++p) {
+        sums[i][p] = Vector::multiply_add(weight, of_pixel[p], sums[i][p]);
+      }
+    }
+  }
+
+  void store(int64_t k, int64_t pixel, Type sums, const Conv2dTensors& t) const {
+    alignas(64) Sum lanes[kLanes];
+    Vector::store(lanes, sums);
+    for (int apart = kLanes / 2; apart > 0; apart /= 2) {
+      for (int l = 0; l < apart; ++l) lanes[l] += lanes[l + apart];
+    }
+    const Sum start =
+        t.bias == nullptr ? Sum{0} : Storage<T>::load(static_cast<const T*>(t.bias)[k]);
+    const int64_t oq = pixel % p_.Q, op = pixel / p_.Q % p_.P, n = pixel / p_.Q / p_.P;
+    static_cast<T*>(
+        t.output)[n * p_.output.n + k * p_.output.c + op * p_.output.h + oq * p_.output.w] =
+        Storage<T>::store(start + lanes[0]);
+  }
+
+  const Conv2dProblem& p_;
+  int64_t depth_, row_, pixels_;
+};
+
+template <class Target>
+struct DotAlgorithm {
+  static int64_t workspace(const Conv2dProblem& p, int) {
+    return dispatch_dtype(p.dtype, [&](auto tag) {
+      return DotProducts<Target, typename decltype(tag)::type>(p).workspace();
+    });
+  }
+  static void fprop(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
+                    const Parallel& parallel) {
+    dispatch_dtype(p.dtype, [&](auto tag) {
+      DotProducts<Target, typename decltype(tag)::type>(p).run(t, workspace, parallel);
+    });
+  }
+
+  static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
+    return {{name, "conv2d", "fprop", Target::kIsa, kAllDTypes, 4e-7,
+             "dot products of each filter, where it lies, with the windows of at most 4 pixels, "
+             "sums of at most 128 products a lane; workspace: those windows"},
+            reject_dot_products,
+            workspace,
+            fprop,
+            dot_products_seconds};
+  }
+};
+
+}  // namespace fastconv::cpu

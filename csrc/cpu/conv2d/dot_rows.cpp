@@ -1,0 +1,39 @@
+#include "cpu/conv2d/dot_rows.h"
+
+#include <algorithm>
+#include <array>
+
+namespace fastconv::cpu {
+namespace {
+
+// Whether the elements of a filter fill one piece of memory, in whatever order.
+bool filters_are_rows(const Conv2dProblem& p) {
+  struct Dimension {
+    int64_t size, stride;
+  };
+  std::array<Dimension, 3> of_filter{
+      {{p.group_in_channels(), p.weight.c}, {p.R, p.weight.h}, {p.S, p.weight.w}}};
+  std::ranges::sort(of_filter, {}, &Dimension::stride);
+  int64_t filled = 1;
+  for (const Dimension& dimension : of_filter) {
+    if (dimension.size == 1) continue;
+    if (dimension.stride != filled) return false;
+    filled *= dimension.size;
+  }
+  return true;
+}
+
+}  // namespace
+
+const char* reject_dot_products(const Conv2dProblem& p) {
+  if (p.N == 0 || p.C == 0 || p.K == 0 || p.P == 0 || p.Q == 0) {
+    return "is for tensors that are not empty";
+  }
+  if (p.N > kMostDotPixels || p.P > kMostDotPixels || p.Q > kMostDotPixels ||
+      p.N * p.P * p.Q > kMostDotPixels) {
+    return "is for at most 4 pixels of output";
+  }
+  return filters_are_rows(p) ? nullptr : "is for weights whose filters are contiguous";
+}
+
+}  // namespace fastconv::cpu
