@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import itertools
 import os
 import pty
 import re
@@ -286,6 +287,7 @@ def test_a_bench_counts_its_layers_on_a_terminal_alone() -> None:
     counts = re.findall(r" (\d)/4 ", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown))
     assert code == 0
     assert (counts[0], counts[-1]) == ("0", "4")
+    assert sum(b < a for a, b in itertools.pairwise(counts)) <= 1  # drawn late, by another thread
     piped = subprocess.run(
         [sys.executable, "-m", "fastconv", "bench", *options],
         capture_output=True, text=True, timeout=120, cwd=ROOT,

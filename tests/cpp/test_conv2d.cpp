@@ -155,6 +155,45 @@ Case few_pixels_case(Random& random) {
   return {p, random.one_in(2)};
 }
 
+// What lies in the copy of random blocks, in exactly the bytes that it asks for, wherever a tap
+// looks: the image's element or zero.
+void check_borders(const cpu::Gather& gather, const cpu::ZeroBorders& borders, Random& random) {
+  const cpu::Im2col &m = gather.x, &bordered = borders.image();
+  const Block image((m.last_offset() + 1) * 4, 0);
+  float* const at = reinterpret_cast<float*>(image.data());
+  for (int64_t i = 0; i <= m.last_offset(); ++i) at[i] = static_cast<float>(i + 1);
+  const int64_t lines = m.images * m.grid_h;
+  for (int block = 0; block < 3; ++block) {
+    const int64_t most = std::min(lines, borders.most_pixels() / m.grid_w);
+    const int64_t size = random.between(1, most), first = random.between(0, lines - size);
+    const cpu::Range pixels{first * m.grid_w, size * m.grid_w};
+    const Block copy(borders.elements(pixels.size) * 4, 0xff);
+    const int64_t origin = borders.copy(image.data(), pixels, copy.data());
+    for (int look = 0; look < 500; ++look) {
+      const auto pixel =
+          cpu::PixelIndex::at(m, random.between(pixels.begin, pixels.begin + pixels.size - 1));
+      const int64_t row = random.between(0, m.rows.count - 1),
+                    c = random.between(0, m.channels - 1);
+      const int64_t column = random.between(0, m.columns.count - 1);
+      const auto position = [&](const cpu::Im2col& matrix) {
+        return std::pair{
+            pixel.row * m.step.h + matrix.rows.offset + row * matrix.rows.offset_step,
+            pixel.column * m.step.w + matrix.columns.offset + column * matrix.columns.offset_step};
+      };
+      const auto [h, w] = position(m);
+      const auto [copy_h, copy_w] = position(bordered);
+      const bool inside = h >= 0 && h < m.height && w >= 0 && w < m.width;
+      const auto& s = m.strides;
+      const auto& to = bordered.strides;
+      const float expected = inside ? at[pixel.image * s.n + c * s.c + h * s.h + w * s.w] : 0.0F;
+      const int64_t place = pixel.image * to.n + c * to.c + copy_h * to.h + copy_w * to.w - origin;
+      check(place >= 0 && place < borders.elements(pixels.size), "place ", place);
+      check(reinterpret_cast<const float*>(copy.data())[place] == expected, "element at ", h, ", ",
+            w, " of image ", pixel.image);
+    }
+  }
+}
+
 }  // namespace
 
 FASTCONV_TEST(conv2d, fprop) {
@@ -178,7 +217,9 @@ FASTCONV_TEST(conv2d, zero_borders) {
     check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
                random);
     const auto pay = [&](const cpu::Gather& gather) {
-      return cpu::ZeroBorders(gather, 14, size_of(c.problem.dtype)).pay();
+      const cpu::ZeroBorders borders(gather, 14, sizeof(float));
+      if (borders.pay()) check_borders(gather, borders, random);
+      return borders.pay();
     };
     fprop += pay(cpu::fprop_gather(c.problem));
     dgrad += pay(cpu::dgrad_gather(c.problem, 0, 0));

@@ -45,7 +45,7 @@ class GatherGemm {
     }
     TileUnits units = Panels::kUnits;
     int64_t largest_block = Shape::kBlockOfC;
-    if (reads_in_place()) {
+    if (reads_in_place() && lines_serve(threads)) {
       adds_borders_ = borders_.pay();
       if (adds_borders_) {
         gather_.x = borders_.image();
@@ -124,12 +124,19 @@ class GatherGemm {
     constexpr int64_t kUnit = Panels::kUnits.columns;
     return round_up(EvenParts::at_most(gather_.filters, kBlockColumns, kUnit).largest() + 1, kUnit);
   }
+  // Whether blocks may be whole lines of the grid: enough of them for the threads, and none longer
+  // than a block of C.
+  bool lines_serve(int threads) const {
+    return pixels_ > 0 && gather_.filters > 0 &&
+           gather_.x.grid_w <= Shape::kBlockOfC / columns_of_block() &&
+           (threads == 1 || gather_.x.images * gather_.x.grid_h >= threads);
+  }
   // Whether tiles are to end with the lines of the grid: the others over their ends are packed.
   bool lines_pay() const {
     Carver none(nullptr);
     return !InPlacePixels(gather_.x, 1, none).joins_rows() &&
            gather_.x.grid_w > 2 * Shape::kTileRows &&
-           2 * gather_.x.grid_w * columns_of_block() <= Shape::kBlockOfC;
+           gather_.x.grid_w <= Shape::kBlockOfC / (2 * columns_of_block());
   }
 
   // Few pixels leave packing the weight little to pay for. Within a tap it can be read in place,

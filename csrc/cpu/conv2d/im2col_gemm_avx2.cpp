@@ -21,6 +21,7 @@
 #include "cpu/conv2d/pixel_plan.h"
 #include "cpu/conv2d/weight_gradient.h"
 #include "cpu/conv2d/worker_pool.h"
+#include "cpu/conv2d/zero_borders.h"
 #include "cpu/conv2d/zero_fill.h"
 #include "cpu/dispatch_dtype.h"
 #include "cpu/gemm/blocking.h"

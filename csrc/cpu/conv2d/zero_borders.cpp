@@ -8,6 +8,8 @@
 namespace fastconv::cpu {
 namespace {
 
+constexpr int64_t kShareOfL2 = 512 * 1024;
+
 double as_double(int64_t x) { return static_cast<double>(x); }
 
 }  // namespace
@@ -24,7 +26,8 @@ ZeroBorders::Border ZeroBorders::Border::of(const Taps& taps, int64_t step, int6
 ZeroBorders::ZeroBorders(const Gather& g, int64_t tile_rows, int64_t element_bytes)
     : original_(g.x), bordered_(g.x), element_bytes_(element_bytes) {
   const Im2col& m = original_;
-  if (g.pixels_are_columns || !g.x_channels_inner || m.pixels() == 0 || m.taps() < 2) return;
+  if (g.pixels_are_columns || !g.x_channels_inner || g.filters == 0) return;
+  if (m.pixels() == 0 || m.taps() < 2) return;
   // Measured with 32 to 320 filters on 7 x 7 to 56 x 56 pixels. A tile ends with its line: those of
   // 7 pixels took 1.08 times as long as packed ones of 13. Of 256 filters packing takes so little
   // that it is 1.03 times as fast; of 128 and less 0.80 to 0.98 times.
@@ -32,21 +35,23 @@ ZeroBorders::ZeroBorders(const Gather& g, int64_t tile_rows, int64_t element_byt
   const int64_t tiles = ceil_div(m.grid_w, tile_rows);
   if (3 * m.grid_w < 2 * tiles * tile_rows || g.filters > kMostFilters) return;
   const int64_t pixel_bytes = m.channels * element_bytes;
-  if (!rows_share_l1<std::byte>(tile_rows, m.step.w * pixel_bytes)) return;
+  if (m.step.w > kShareOfL2 || !rows_share_l1<std::byte>(tile_rows, m.step.w * pixel_bytes)) return;
   const Border rows = Border::of(m.rows, m.step.h, m.grid_h, m.height);
   const Border columns = Border::of(m.columns, m.step.w, m.grid_w, m.width);
   // Lines that read nothing but zeros are not worth the trouble.
   if (rows.before >= span() || rows.after >= span()) return;
 
-  constexpr int64_t kShareOfL2 = 512 * 1024;
   const double row_elements =
       (as_double(columns.before) + as_double(m.width) + as_double(columns.after)) *
       as_double(m.channels);
   const double row_bytes = row_elements * as_double(element_bytes);
   if (as_double(span()) * row_bytes > kShareOfL2) return;
+  // From line to line, those between two images too: all rows of an image belong to its lines.
+  const double height = as_double(rows.before) + as_double(m.height) + as_double(rows.after);
+  const double advance = m.images > 1 ? std::max(height / as_double(m.grid_h), as_double(m.step.h))
+                                      : as_double(m.step.h);
   const double room = kShareOfL2 / row_bytes - as_double(span());
-  const double most_lines =
-      std::min(1 + room / as_double(m.step.h), as_double(m.images) * as_double(m.grid_h));
+  const double most_lines = std::min(1 + room / advance, as_double(m.images) * as_double(m.grid_h));
   most_lines_ = static_cast<int64_t>(most_lines);
   before_ = {rows.before, columns.before};
   bordered_.height = rows.before + m.height + rows.after;
@@ -61,7 +66,7 @@ ZeroBorders::ZeroBorders(const Gather& g, int64_t tile_rows, int64_t element_byt
   const double filters = as_double(g.filters);
   const double lines = std::clamp(
       as_double(kBlockOfCBytes / element_bytes) / filters / as_double(m.grid_w), 1.0, most_lines);
-  const double rows_a_line = ((lines - 1) * as_double(m.step.h) + as_double(span())) / lines;
+  const double rows_a_line = ((lines - 1) * advance + as_double(span())) / lines;
   copied_ = as_double(m.images) * as_double(m.grid_h) * rows_a_line * row_elements;
 
   // The tiles that reach outside.

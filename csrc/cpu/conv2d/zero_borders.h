@@ -23,7 +23,7 @@ class ZeroBorders {
 
   // The image as if all of it were copied. Of this and the following only where it pays.
   const Im2col& image() const { return bordered_; }
-  // Pixels of a block whose copy stays in L2: whole lines of the grid.
+  // Pixels of a block whose copy is about half a megabyte: whole lines of the grid.
   int64_t most_pixels() const { return most_lines_ * bordered_.grid_w; }
   // Room for the copy of any such block.
   int64_t elements(int64_t pixels) const;
