@@ -68,7 +68,8 @@ class WinogradTerms {
   static bool serve_dgrad(const Conv2dProblem& p, const Conv2dTensors& t,
                           const Parallel& parallel) {
     return terms_serve(output_magnitudes<float>(p, t.output, parallel).largest,
-                       weight_magnitudes<float>(p, t.weight, parallel).largest, p.group_out_channels() * p.R * p.S);
+                       weight_magnitudes<float>(p, t.weight, parallel).largest,
+                       p.group_out_channels() * p.R * p.S);
   }
   static void keep_magnitude(const Conv2dProblem& p, const void* weight, std::byte* u,
                              const Parallel& parallel) {
