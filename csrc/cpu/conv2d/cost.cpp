@@ -39,9 +39,6 @@ constexpr double kStreamedWeights = 11e9;
 constexpr double kPackedPixels = 12e9;   // im2col while packing
 constexpr double kPackedWeights = 12e9;  // weights while packing
 constexpr double kTransformedWeights = 2.2e9;
-constexpr double kRowsOfWeight = 17e9;  // by dot products
-// Seconds in which one of those adds up its lanes.
-constexpr double kSumOfLanes = 8e-9;
 constexpr double kFreshMemory = 1.5e9;  // the same where the workspace is mapped anew each call
 // Winograd's gradient of the weight: its products' share of the rate of a large GEMM, the
 // transforms of both operands, and that of the sums. Fitted to ten layers of 64 to 512 channels on
@@ -50,6 +47,9 @@ constexpr double kShareInManySums = 0.85;
 constexpr double kWgradTransformsF4 = 8e9, kWgradTransformsF2 = 19e9;
 constexpr double kTransformedSums = 5.5e9;
 constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
+
+// Dot products: bytes of the weight a second, and seconds in which one of them adds up its lanes.
+constexpr double kRowsOfWeight = 17e9, kSumOfLanes = 8e-9;
 
 // The depthwise kernels for one channel of many filters: seconds of an output and of each of its
 // products, in planes and in channels_last; and what a call of im2col takes more. Fitted to 16

@@ -35,8 +35,10 @@ class DotProducts {
   void run(const Conv2dTensors& t, std::byte* workspace, const Parallel& parallel) const {
     Sum* const windows = reinterpret_cast<Sum*>(workspace);
     copy_windows(static_cast<const T*>(t.input), windows);
-    const EvenParts parts{p_.group_out_channels(), kFilters, shares(parallel.threads())};
-    parallel.for_each(parts.parts * p_.groups, [&](int64_t task) {
+    const int64_t threads = threads_worth_waking(parallel.threads());
+    const EvenParts parts{p_.group_out_channels(), kFilters, ceil_div(threads, p_.groups)};
+    const Parallel over = threads == 1 ? Parallel::alone() : parallel;
+    over.for_each(parts.parts * p_.groups, [&](int64_t task) {
       const int64_t group = task / parts.parts, part = task % parts.parts;
       const int64_t begin = group * p_.group_out_channels() + parts.begin(part);
       const Range filters{begin, parts.size(part)};
@@ -61,10 +63,10 @@ class DotProducts {
   // Products of a lane before they are added to the sum of all, as kLongestSum.
   static constexpr int64_t kBlock = kLongestSum * kLanes;
 
-  // Waking a thread takes as long as some ten thousand products.
-  int64_t shares(int threads) const {
+  // Waking one takes as long as some ten thousand products.
+  int64_t threads_worth_waking(int threads) const {
     constexpr int64_t kLeast = int64_t{1} << 14;
-    const int64_t wanted = p_.group_out_channels() * depth_ / kLeast;
+    const int64_t wanted = p_.K * depth_ / kLeast;
     return wanted < 1 ? 1 : wanted < threads ? wanted : threads;
   }
 
