@@ -25,8 +25,8 @@ class Algorithm:
     direction: str
     """``fprop``, ``dgrad``, ``wgrad`` of conv2d; ``forward``, ``backward`` of max_pool2d."""
     isa: str
-    """The least instruction set it needs, ``scalar``, ``avx2``, ``avx512`` or ``amx``; on a GPU its
-    compute capability, as ``sm_80``."""
+    """The least instruction set it needs, ``scalar``, ``avx2``, ``avx512``, ``avx512_bf16`` or
+    ``amx``; on a GPU its compute capability, as ``sm_80``."""
     dtypes: tuple[torch.dtype, ...]
     error: float
     """Stated bound of ||out - ref|| / ||ref|| in float32; 0 where the result is exact."""

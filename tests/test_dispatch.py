@@ -31,7 +31,7 @@ def test_algorithms_are_frozen_facts() -> None:
         assert algorithm.op in ("conv2d", "max_pool2d")
         assert algorithm.direction in ("fprop", "dgrad", "wgrad", "forward", "backward")
         if algorithm.device == "cpu":
-            assert algorithm.isa in ("scalar", "avx2", "avx512", "amx")
+            assert algorithm.isa in ("scalar", "avx2", "avx512", "avx512_bf16", "amx")
         else:
             assert algorithm.device == "cuda"
             assert algorithm.isa.startswith("sm_")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from _subprocess import output_of, run_python
 
-LEVELS = ["scalar", "avx2", "avx512", "amx"]
+LEVELS = ["scalar", "avx2", "avx512", "avx512_bf16", "amx"]
 
 DETECTED = """
 from fastconv import _C
@@ -75,7 +75,7 @@ def test_bad_cap_is_a_clear_error(value: str) -> None:
     )
     assert result.returncode == 1  # an exception, not a signal
     assert f"FASTCONV_MAX_ISA is '{value}'" in result.stderr
-    assert "scalar, avx2, avx512, amx" in result.stderr
+    assert "scalar, avx2, avx512, avx512_bf16, amx" in result.stderr
 
 
 WORK = """

@@ -23,13 +23,15 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
 // Linux hands out the 8 KiB of AMX tile state per process, on request. It refuses where a thread
 // already has a signal stack too small for the larger frame; the first tile instruction would then
 // be a SIGILL.
 bool has_amx() {
 #if defined(__linux__)
-  if (!has_avx512() || !__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16") ||
-      !__builtin_cpu_supports("avx512bf16")) {
+  if (!has_avx512_bf16() || !__builtin_cpu_supports("amx-tile") ||
+      !__builtin_cpu_supports("amx-bf16")) {
     return false;
   }
   constexpr int kRequestPermission = 0x1023;
@@ -44,6 +46,7 @@ bool has_amx() {
 Isa detect() {
 #if defined(__x86_64__)
   if (has_amx()) return Isa::amx;
+  if (has_avx512_bf16()) return Isa::avx512_bf16;
   if (has_avx512()) return Isa::avx512;
   if (has_avx2()) return Isa::avx2;
 #endif
@@ -56,7 +59,7 @@ Isa cap_by_environment(Isa detected) {
   const std::optional<Isa> cap = isa_from_name(value);
   if (!cap) {
     throw std::runtime_error(std::string("FASTCONV_MAX_ISA is '") + value +
-                             "'; it takes one of scalar, avx2, avx512, amx");
+                             "'; it takes one of scalar, avx2, avx512, avx512_bf16, amx");
   }
   return *cap < detected ? *cap : detected;
 }
@@ -71,6 +74,8 @@ const char* name_of(Isa isa) {
       return "avx2";
     case Isa::avx512:
       return "avx512";
+    case Isa::avx512_bf16:
+      return "avx512_bf16";
     case Isa::amx:
       return "amx";
   }
@@ -78,7 +83,7 @@ const char* name_of(Isa isa) {
 }
 
 std::optional<Isa> isa_from_name(std::string_view name) {
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::amx}) {
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx}) {
     if (name == name_of(isa)) return isa;
   }
   return std::nullopt;

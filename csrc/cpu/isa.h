@@ -7,7 +7,7 @@
 namespace fastconv::cpu {
 
 // Each level includes the ones before it.
-enum class Isa { scalar, avx2, avx512, amx };
+enum class Isa { scalar, avx2, avx512, avx512_bf16, amx };
 
 const char* name_of(Isa isa);
 std::optional<Isa> isa_from_name(std::string_view name);

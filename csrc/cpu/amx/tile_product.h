@@ -108,25 +108,37 @@ struct TileProduct {
   using Nth = std::integral_constant<int, kIndex>;
 };
 
-// Up to 32 rows of A with up to 32 columns of B, whose steps follow one another, into `sum`.
+// How a kind of tiles forms a product of up to 32 rows of A with up to 32 columns of B, whose steps
+// follow one another, into `sum`: in registers that hold whole tiles, or as its specialisation
+// says.
+template <class Tiles>
+struct TileProducts {
+  template <int kTerms, int kProducts, class Work>
+  static void run(int64_t rows, int64_t columns, int64_t depth, const StepsOfA& a,
+                  const std::byte* b, Work& beside, float* sum, int64_t stride) {
+    const int64_t steps = ceil_div(depth, kAmxStep);
+    const auto run = [&](auto product) {
+      decltype(product)::template run<kTerms, kProducts>(steps, a, b, beside, sum, stride);
+    };
+    const bool two_rows = rows > kAmxTileRows, two_columns = columns > kAmxTileRows;
+    if (two_rows && two_columns) {
+      run(TileProduct<Tiles, 2, 2>{});
+    } else if (two_rows) {
+      run(TileProduct<Tiles, 2, 1>{});
+    } else if (two_columns) {
+      run(TileProduct<Tiles, 1, 2>{});
+    } else {
+      run(TileProduct<Tiles, 1, 1>{});
+    }
+  }
+};
+
 // beside: one of beside_products.h.
 template <class Target, class Work>
-void multiply_tiles(bool two_rows, bool two_columns, int64_t steps, const StepsOfA& a,
+void multiply_tiles(int64_t rows, int64_t columns, int64_t depth, const StepsOfA& a,
                     const std::byte* b, Work& beside, float* sum, int64_t stride) {
-  using Tiles = typename Target::Tiles;
-  constexpr int kTerms = Target::kTerms, kProducts = Target::kProducts;
-  const auto run = [&](auto product) {
-    decltype(product)::template run<kTerms, kProducts>(steps, a, b, beside, sum, stride);
-  };
-  if (two_rows && two_columns) {
-    run(TileProduct<Tiles, 2, 2>{});
-  } else if (two_rows) {
-    run(TileProduct<Tiles, 2, 1>{});
-  } else if (two_columns) {
-    run(TileProduct<Tiles, 1, 2>{});
-  } else {
-    run(TileProduct<Tiles, 1, 1>{});
-  }
+  TileProducts<typename Target::Tiles>::template run<Target::kTerms, Target::kProducts>(
+      rows, columns, depth, a, b, beside, sum, stride);
 }
 
 }  // namespace

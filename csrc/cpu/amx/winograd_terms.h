@@ -139,7 +139,7 @@ class WinogradTerms {
       for (int64_t j = filters.begin; j < filters.begin + filters.size; j += 32) {
         const std::byte* const b =
             u + kHeaderBytes + e * u_point_ + (j / 32 * steps_ + step) * kStepBytes;
-        const bool two_columns = filters.begin + filters.size - j > 16;
+        const int64_t columns = filters.begin + filters.size - j > 16 ? 32 : 16;
         for (int64_t i = 0; i < tiles; i += 32) {
           const std::byte* const tiles_of_a = first_of_a + i / 32 * steps_ * kStepBytes;
           const auto a = StepsOfA::of_tiles(tiles_of_a, steps, kStepBytes);
@@ -149,25 +149,18 @@ class WinogradTerms {
             beside.fetch = {tiles_of_a,
                             i + 32 < tiles ? tiles_of_a + steps_ * kStepBytes : first_of_a};
           }
-          const bool two_rows = tiles - i > 16;
+          const int64_t rows = tiles - i > 16 ? 32 : 16;
           float* const c = m + i * plan_.m_stride + j;
           if (step == 0) {
-            multiply_tiles<AmxTarget>(two_rows, two_columns, steps, a, b, beside.fetch, c,
+            multiply_tiles<AmxTarget>(rows, columns, steps * kAmxStep, a, b, beside.fetch, c,
                                       plan_.m_stride);
             continue;
           }
           float* const sum = more[i / 32 % 2];
-          multiply_tiles<AmxTarget>(two_rows, two_columns, steps, a, b, beside, sum,
+          multiply_tiles<AmxTarget>(rows, columns, steps * kAmxStep, a, b, beside, sum,
                                     Shape::kTileColumns);
-          beside.sum = {sum,
-                        Shape::kTileColumns,
-                        two_rows ? 32 : 16,
-                        two_columns ? 32 : 16,
-                        c,
-                        plan_.m_stride,
-                        c,
-                        plan_.m_stride,
-                        nullptr};
+          beside.sum = {sum, Shape::kTileColumns, rows,   columns, c, plan_.m_stride,
+                        c,   plan_.m_stride,      nullptr};
         }
         beside.sum.finish();
       }

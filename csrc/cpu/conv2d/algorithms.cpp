@@ -18,6 +18,8 @@ constexpr const Conv2dAlgorithm* kFprop[] = {
 #if defined(__x86_64__)
     &conv2d_fprop_grouped_amx_bf16x1,
     &conv2d_fprop_amx_bf16x1,
+    &conv2d_fprop_grouped_avx512_bf16x1,
+    &conv2d_fprop_avx512_bf16x1,
     &conv2d_fprop_grouped_amx_bf16x3,
     &conv2d_fprop_winograd_f4_amx_bf16x3,
     &conv2d_fprop_winograd_f2_amx_bf16x3,
@@ -49,6 +51,8 @@ constexpr const Conv2dAlgorithm* kDgrad[] = {
 #if defined(__x86_64__)
     &conv2d_dgrad_grouped_amx_bf16x1,
     &conv2d_dgrad_amx_bf16x1,
+    &conv2d_dgrad_grouped_avx512_bf16x1,
+    &conv2d_dgrad_avx512_bf16x1,
     &conv2d_dgrad_grouped_amx_bf16x3,
     &conv2d_dgrad_winograd_f4_amx_bf16x3,
     &conv2d_dgrad_winograd_f2_amx_bf16x3,
@@ -77,6 +81,7 @@ constexpr const Conv2dAlgorithm* kWgrad[] = {
     &conv2d_wgrad_depthwise_scalar,
 #if defined(__x86_64__)
     &conv2d_wgrad_amx_bf16x1,
+    &conv2d_wgrad_avx512_bf16x1,
     &conv2d_wgrad_amx_bf16x3,
     &conv2d_wgrad_amx_bf16x6,
     &conv2d_wgrad_grouped_avx512,

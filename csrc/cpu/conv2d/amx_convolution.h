@@ -194,13 +194,13 @@ class AmxConvolution {
   }
 
   static double fprop_cost(const Conv2dProblem& p, int threads) {
-    return amx_fprop_seconds(p, kTerms, threads);
+    return terms_fprop_seconds(p, Tiles::kIsa, kTerms, threads);
   }
   static double dgrad_cost(const Conv2dProblem& p, int threads) {
-    return amx_dgrad_seconds(p, kTerms, threads);
+    return terms_dgrad_seconds(p, Tiles::kIsa, kTerms, threads);
   }
   static double wgrad_cost(const Conv2dProblem& p, int threads) {
-    return amx_wgrad_seconds(p, kTerms, threads);
+    return terms_wgrad_seconds(p, Tiles::kIsa, kTerms, threads);
   }
 };
 

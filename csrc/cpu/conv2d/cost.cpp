@@ -80,22 +80,29 @@ constexpr double kTurnedChannels = 5e9;
 // much and more) and where another hardware thread keeps the core busy: the geometric mean of both,
 // as the ratio to the vector units' rates above, which lose a third there; six products a tenth
 // lower, as what they lose on a busy core weighs more than what they gain on a quiet one.
-struct AmxRates {
+struct TermRates {
   double products;       // multiply-adds, each as the products of so many terms
+  double elsewhere;      // the same of groups, whose sums are short, and of the gradient of the
+                         // weight, which packs both operands
   double fetched;        // elements of x or grad_output: their first use
   double packed_pixels;  // im2col and splitting, from the caches
   double packed_weights;
   double moved_sums;  // from tiles to tensors
 };
 // Fitted to 20 layers of 3 to 2048 channels on 7 to 112 pixels in both layouts, fprop and dgrad.
-constexpr AmxRates amx_rates(int terms) {
-  return terms == 1   ? AmxRates{280e9, 3e9, 5e9, 1.4e9, 10e9}
-         : terms == 2 ? AmxRates{92e9, 3e9, 3.5e9, 1.1e9, 5e9}
-                      : AmxRates{55e9, 2.6e9, 2.5e9, 0.6e9, 5e9};
+constexpr TermRates amx_rates(int terms) {
+  return terms == 1   ? TermRates{280e9, 200e9, 3e9, 5e9, 1.4e9, 10e9}
+         : terms == 2 ? TermRates{92e9, 72e9, 3e9, 3.5e9, 1.1e9, 5e9}
+                      : TermRates{55e9, 40e9, 2.6e9, 2.5e9, 0.6e9, 5e9};
 }
-// The products of groups, whose sums are short, and of the gradient of the weight, which packs both
-// operands; elements that it packs and splits.
-double amx_rate_elsewhere(int terms) { return terms == 1 ? 200e9 : terms == 2 ? 72e9 : 40e9; }
+// One term without AMX. Fitted to 12 layers of 3 to 2048 channels on 7 to 112 pixels in both
+// layouts, on a Zen 4: twice the products of floats, and packing as fast as theirs.
+constexpr TermRates kVectorPairs = {100e9, 90e9, 10e9, 10e9, 8e9, 12e9};
+
+TermRates term_rates(Isa isa, int terms) {
+  return isa == Isa::avx512_bf16 ? kVectorPairs : amx_rates(terms);
+}
+// Elements a second that the gradient of the weight packs and splits.
 constexpr double kAmxSplits = 1.4e9;
 // Elements a second of one core between tensors and tiles, where each is moved once.
 constexpr double kTiledPixels = 3e9;
@@ -107,7 +114,9 @@ double speed_up(int threads) { return 1 + 0.95 * (threads - 1); }
 
 // Threads of one core share its tiles: on two CPUs of a virtual machine six products were 1.3 times
 // as fast as on one, the vector units 1.5 times.
-double amx_speed_up(int threads) { return 1 + 0.65 * (threads - 1); }
+double terms_speed_up(Isa isa, int threads) {
+  return isa == Isa::avx512_bf16 ? speed_up(threads) : 1 + 0.65 * (threads - 1);
+}
 
 double as_double(int64_t x) { return static_cast<double>(x); }
 
@@ -165,12 +174,28 @@ struct WinogradSizes {
         filters(as_double(round_up(conv.filters, kLanes))) {}
 };
 
-double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int threads) {
-  const AmxRates rates = amx_rates(terms);
+// What im2col_gemm_seconds leaves out where groups have few channels: in channels_last each tap of
+// a pixel is a run of its own, in NCHW each element where pixels are not neighbours.
+double short_runs_seconds(const Gather& g, int threads) {
+  if (g.groups == 1) return 0;
+  const double taps = as_double(g.groups) * as_double(g.x.pixels() * g.x.taps());
+  const double apart = taps * as_double(g.x.channels) / kStridedPixels;
+  const bool along_channels = reads_best_along_channels(g.x);
+  return (along_channels ? taps * kShortRun : g.x.step.w > 1 ? apart : 0) / speed_up(threads);
+}
+
+double terms_gather_seconds(const Gather& g, bool weight_is_packed, Isa isa, int terms,
+                            int threads) {
+  const TermRates rates = term_rates(isa, terms);
   const int64_t pixels = g.x.pixels();
-  const double steps = as_double(round_up(g.x.depth(), kAmxStep));
-  const double height = as_double(round_up(g.filters, kAmxTileRows));
-  const double width = as_double(round_up(pixels, kAmxTileRows));
+  // Vectors form products of any number of rows, and of pairs.
+  const bool whole_tiles = isa != Isa::avx512_bf16;
+  const auto rows = [&](int64_t count, bool are_rows) {
+    return as_double(are_rows && !whole_tiles ? count : round_up(count, kAmxTileRows));
+  };
+  const double steps = as_double(round_up(g.x.depth(), whole_tiles ? kAmxStep : 2));
+  const double height = rows(g.filters, g.pixels_are_columns);
+  const double width = rows(pixels, !g.pixels_are_columns);
   // What the terms have more than floats, of which the vector units' rates know nothing.
   const double more_bytes = terms == 3 ? 2 : 0;
   // Each block of filters packs the pixels for itself.
@@ -181,26 +206,17 @@ double amx_gather_seconds(const Gather& g, bool weight_is_packed, int terms, int
   // Rows of a plane end within a vector.
   const double planes = g.pixels_are_columns ? 1.7 : 1;
   return as_double(g.groups) *
-         (height * width * steps / rates.products + sums / rates.moved_sums +
-          planes * packings * width * steps / rates.packed_pixels +
-          (weight_is_packed ? 0 : height * steps / rates.packed_weights) +
-          more_bytes * height * steps / kStreamedWeights + runs * kAmxRun) /
-         amx_speed_up(threads);
+             (height * width * steps / rates.products + sums / rates.moved_sums +
+              planes * packings * width * steps / rates.packed_pixels +
+              (weight_is_packed ? 0 : height * steps / rates.packed_weights) +
+              more_bytes * height * steps / kStreamedWeights + runs * kAmxRun) /
+             terms_speed_up(isa, threads) +
+         (whole_tiles ? 0 : short_runs_seconds(g, threads));
 }
 
 // The image that the gathers of a call read, of x or grad_output.
-double amx_fetch_seconds(double elements, int terms, int threads) {
-  return elements / amx_rates(terms).fetched / amx_speed_up(threads);
-}
-
-// What im2col_gemm_seconds leaves out where groups have few channels: in channels_last each tap of
-// a pixel is a run of its own, in NCHW each element where pixels are not neighbours.
-double short_runs_seconds(const Gather& g, int threads) {
-  if (g.groups == 1) return 0;
-  const double taps = as_double(g.groups) * as_double(g.x.pixels() * g.x.taps());
-  const double apart = taps * as_double(g.x.channels) / kStridedPixels;
-  const bool along_channels = reads_best_along_channels(g.x);
-  return (along_channels ? taps * kShortRun : g.x.step.w > 1 ? apart : 0) / speed_up(threads);
+double terms_fetch_seconds(double elements, Isa isa, int terms, int threads) {
+  return elements / term_rates(isa, terms).fetched / terms_speed_up(isa, threads);
 }
 
 double share_of_products(const Gather& gather, Isa isa) {
@@ -308,7 +324,8 @@ double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packe
   return (products + packing + copies) / speed_up(threads);
 }
 
-double grouped_tiles_seconds(const Gather& g, int terms, bool weight_is_packed, int threads) {
+double grouped_tiles_seconds(const Gather& g, Isa isa, int terms, bool weight_is_packed,
+                             int threads) {
   constexpr double kTileProducts = kAmxTileRows * 2 * kAmxTileRows * kAmxStep;
   const GroupedTilesPlan plan = grouped_tiles_plan(g, terms, threads);
   const double blocks = as_double(g.x.images * plan.bundles * plan.rows.parts);
@@ -318,7 +335,7 @@ double grouped_tiles_seconds(const Gather& g, int terms, bool weight_is_packed, 
   const double copied = blocks * as_double(plan.slab_pixels()) * kAmxStep;
   const double stored = blocks * tiles * kAmxTileRows * 2 * kAmxTileRows;
   const double packed = weight_is_packed ? 0 : panels * 2 * kAmxTileRows * as_double(g.x.channels);
-  return (products / amx_rate_elsewhere(terms) + (copied + stored) / kTiledPixels +
+  return (products / term_rates(isa, terms).elsewhere + (copied + stored) / kTiledPixels +
           packed / kGatheredWeights) /
          speed_up(threads);
 }
@@ -364,20 +381,21 @@ double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
          sum_over_dgrad_classes(p, [&](const Gather& g) { return short_runs_seconds(g, threads); });
 }
 
-double amx_fprop_seconds(const Conv2dProblem& p, int terms, int threads) {
+double terms_fprop_seconds(const Conv2dProblem& p, Isa isa, int terms, int threads) {
   const double elements = as_double(p.N) * as_double(p.C) * as_double(p.H) * as_double(p.W);
-  return amx_gather_seconds(fprop_gather(p), p.weight_is_packed, terms, threads) +
-         amx_fetch_seconds(elements, terms, threads);
+  return terms_gather_seconds(fprop_gather(p), p.weight_is_packed, isa, terms, threads) +
+         terms_fetch_seconds(elements, isa, terms, threads);
 }
 
-double amx_dgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
+double terms_dgrad_seconds(const Conv2dProblem& p, Isa isa, int terms, int threads) {
   const double elements = as_double(p.N) * as_double(p.K) * as_double(p.P) * as_double(p.Q);
   return sum_over_dgrad_classes(
-             p, [&](const Gather& g) { return amx_gather_seconds(g, false, terms, threads); }) +
-         amx_fetch_seconds(elements, terms, threads);
+             p,
+             [&](const Gather& g) { return terms_gather_seconds(g, false, isa, terms, threads); }) +
+         terms_fetch_seconds(elements, isa, terms, threads);
 }
 
-double amx_wgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
+double terms_wgrad_seconds(const Conv2dProblem& p, Isa isa, int terms, int threads) {
   const int64_t filters = p.group_out_channels(), taps = p.group_in_channels() * p.R * p.S;
   const double steps = as_double(round_up(p.N * p.P * p.Q, kAmxStep));
   const double height = as_double(round_up(filters, kAmxTileRows));
@@ -385,7 +403,7 @@ double amx_wgrad_seconds(const Conv2dProblem& p, int terms, int threads) {
   const double packed = steps * (height * as_double(ceil_div(taps, kBlockColumns)) +
                                  width * as_double(ceil_div(filters, kBlockColumns)));
   return as_double(p.groups) *
-         (height * width * steps / amx_rate_elsewhere(terms) + packed / kAmxSplits) /
+         (height * width * steps / term_rates(isa, terms).elsewhere + packed / kAmxSplits) /
          speed_up(threads);
 }
 

@@ -34,8 +34,10 @@ double depthwise_wgrad_seconds(const Conv2dProblem& problem, int threads);
 // One gather of a grouped convolution, vectors of that many lanes.
 double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads);
 
-// The same on AMX tiles.
-double grouped_tiles_seconds(const Gather& gather, int terms, bool weight_is_packed, int threads);
+// The same by products of tiles, of so many bfloat16 terms for each number: of AMX or, for
+// avx512_bf16, of vectors.
+double grouped_tiles_seconds(const Gather& gather, Isa isa, int terms, bool weight_is_packed,
+                             int threads);
 double grouped_wgrad_seconds(const Conv2dProblem& problem, int64_t lanes, int threads);
 
 // Dot products of the filters with few pixels.
@@ -45,9 +47,9 @@ double dot_products_seconds(const Conv2dProblem& problem, int threads);
 double im2col_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 double im2col_dgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 
-// im2col + GEMM on AMX tiles, of so many bfloat16 terms for each number.
-double amx_fprop_seconds(const Conv2dProblem& problem, int terms, int threads);
-double amx_dgrad_seconds(const Conv2dProblem& problem, int terms, int threads);
-double amx_wgrad_seconds(const Conv2dProblem& problem, int terms, int threads);
+// im2col + GEMM by such products.
+double terms_fprop_seconds(const Conv2dProblem& problem, Isa isa, int terms, int threads);
+double terms_dgrad_seconds(const Conv2dProblem& problem, Isa isa, int terms, int threads);
+double terms_wgrad_seconds(const Conv2dProblem& problem, Isa isa, int terms, int threads);
 
 }  // namespace fastconv::cpu

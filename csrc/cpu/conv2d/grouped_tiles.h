@@ -293,7 +293,7 @@ class GroupedTiles {
         // Nothing is done beside these: the weight is in L1, and so few products end before the
         // sum of the last tile would be moved (1.1 times the time).
         const Fetch nothing;
-        multiply_tiles<Target>(pixels > kAmxTileRows, panel.filters > 16, steps, a, weight, nothing,
+        multiply_tiles<Target>(pixels, panel.filters, steps * kAmxStep, a, weight, nothing,
                                scratch.sum, kWidth);
         MoveOfSum<typename Target::Terms, float>(
             scratch.sum, kWidth, pixels, panel.filters, waiting ? scratch.total : panel.start,

@@ -144,11 +144,11 @@ class GroupedOfTerms {
   }
 
   static double fprop_cost(const Conv2dProblem& p, int threads) {
-    return grouped_tiles_seconds(fprop_gather(p), kTerms, p.weight_is_packed, threads);
+    return grouped_tiles_seconds(fprop_gather(p), Tiles::kIsa, kTerms, p.weight_is_packed, threads);
   }
   static double dgrad_cost(const Conv2dProblem& p, int threads) {
     return sum_over_dgrad_classes(p, [&](const Gather& gather) {
-      return grouped_tiles_seconds(gather, kTerms, false, threads);
+      return grouped_tiles_seconds(gather, Tiles::kIsa, kTerms, false, threads);
     });
   }
 };

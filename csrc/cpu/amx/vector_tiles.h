@@ -1,0 +1,120 @@
+// Products of tiles of one term by AVX512_BF16: for CPUs that have it and no AMX, and in place of
+// tiles.h. One VDPBF16PS does 32 multiply-adds of bfloat16, twice as many as an FMA of floats. To
+// be included under the pragma for AVX-512 with AVX512_BF16.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/amx/hardware_terms.h"
+#include "cpu/amx/target.h"
+#include "cpu/amx/tile_product.h"
+#include "cpu/gemm/micro_kernel.h"
+#include "cpu/isa.h"
+
+namespace fastconv::cpu {
+namespace {
+
+// The operands lie as tiles do: rows of A as pairs of the reduction, and for each pair a line of 16
+// columns of B. VDPBF16PS knows no denormals either.
+struct VectorTiles {
+  static constexpr Isa kIsa = Isa::avx512_bf16;
+  using Terms = HardwareTerms;
+
+  // Vector registers are always there.
+  static void configure(int64_t /*step*/) {}
+  static void release() {}
+};
+
+inline __m512bh as_pairs(__m512i x) { return reinterpret_cast<__m512bh>(x); }
+
+// 12 rows of two vectors of sums, two of B and one of A.
+constexpr int kMostRowsOfPairs = 12;
+
+// sum = A[rows, depth] * B[depth, kVectors * 16], in one chain for each element.
+template <int kRows, int kVectors>
+void multiply_pairs(const StepsOfA& a, int64_t row, int64_t depth, const std::byte* b, float* sum,
+                    int64_t stride) {
+  constexpr int64_t kPairs = kAmxStep / 2;
+  __m512 sums[kRows][kVectors];
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) sums[i][v] = _mm512_setzero_ps();
+  }
+  // Rows are as far apart at the border of two tiles as within one.
+  const int64_t row_stride = a.row_bytes / int64_t{sizeof(bfloat16)};
+  const std::byte* const* step = a.steps;
+  for (int64_t left = ceil_div(depth, 2); left > 0; left -= kPairs) {
+    RowPointers<VectorTiles, bfloat16, kRows> rows(
+        reinterpret_cast<const bfloat16*>(*step++ + row * a.row_bytes), row_stride);
+    const std::byte* b_of_pair = b;
+    const int64_t pairs = left < kPairs ? left : kPairs;
+    for (int64_t pair = 0; pair < pairs; ++pair, b_of_pair += 64) {
+      __m512bh b_k[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        b_k[v] = as_pairs(_mm512_loadu_si512(b_of_pair + v * kAmxTileBytes));
+      }
+#pragma GCC unroll 12
+      for (int i = 0; i < kRows; ++i) {
+        int32_t pair_of_a;
+        std::memcpy(&pair_of_a, rows.row(i), sizeof pair_of_a);
+        const __m512bh a_ik = as_pairs(_mm512_set1_epi32(pair_of_a));
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) {
+          sums[i][v] = _mm512_dpbf16_ps(sums[i][v], a_ik, b_k[v]);
+        }
+      }
+      rows.advance(2);
+    }
+    b += 2 * kAmxTileBytes;
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(sum + i * stride + v * 16, sums[i][v]);
+  }
+}
+
+using PairProduct = void (*)(const StepsOfA& a, int64_t row, int64_t depth, const std::byte* b,
+                             float* sum, int64_t stride);
+
+// at[rows - 1][vectors - 1].
+struct PairProductTable {
+  PairProduct at[kMostRowsOfPairs][2] = {};
+
+  constexpr PairProductTable() { fill<kMostRowsOfPairs>(); }
+
+ private:
+  template <int kRows>
+  constexpr void fill() {
+    at[kRows - 1][0] = multiply_pairs<kRows, 1>;
+    at[kRows - 1][1] = multiply_pairs<kRows, 2>;
+    if constexpr (kRows > 1) fill<kRows - 1>();
+  }
+};
+constexpr PairProductTable kPairProducts;
+
+template <>
+struct TileProducts<VectorTiles> {
+  template <int kTerms, int kProducts, class Work>
+  static void run(int64_t rows, int64_t columns, int64_t depth, const StepsOfA& a,
+                  const std::byte* b, Work& beside, float* sum, int64_t stride) {
+    static_assert(kTerms == 1 && kProducts == 1);
+    const int64_t steps = ceil_div(depth, kAmxStep);
+    beside.begin(steps);
+    for (int64_t step = 0; step < steps; ++step) {
+      beside.template part<kTerms, kProducts, 0>(step, steps);
+    }
+    const auto blocks = EvenParts::at_most(rows, kMostRowsOfPairs, 1);
+    for (int64_t block = 0; block < blocks.parts; ++block) {
+      const int64_t row = blocks.begin(block);
+      kPairProducts.at[blocks.size(block) - 1][columns > 16](a, row, depth, b, sum + row * stride,
+                                                             stride);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace fastconv::cpu
