@@ -42,7 +42,7 @@ bool output_is_channels_last(const Conv2dProblem& problem, const Shape& input,
 }  // namespace
 
 Precision precision_of(DType dtype) {
-  return dtype == DType::f32 ? conv_fp32_precision(kPrecisionSwitch) : Precision::none;
+  return dtype == DType::f64 ? Precision::none : conv_fp32_precision(kPrecisionSwitch);
 }
 
 Fprop prepare_fprop(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,

@@ -45,8 +45,8 @@ struct Extent2 {
 };
 
 // torch's fp32_precision switch: how far float32 products may be rounded. none leaves it to us
-// (within 2e-6 of float64, or twice torch's own error); ieee asks for float32's own grade; tf32 and
-// bf16 allow what products of that format would cost.
+// (within 2e-6 of float64, or twice torch's own error); ieee asks for float32's own grade, of the
+// sums of 16-bit types too; tf32 and bf16 allow what products of that format would cost.
 enum class Precision : uint8_t { none, ieee, tf32, bf16 };
 
 constexpr const char* name_of(Precision precision) {
@@ -81,8 +81,8 @@ struct Conv2dProblem {
   Extent2 stride, dilation;
   Extent2 pad;  // before the first row and column; what lies after the last follows from P and Q
   Strides4 input, weight, output;
-  Precision precision = Precision::none;  // matters for f32 alone
-  bool weight_is_packed = false;          // Conv2dTensors::packed_weight is given
+  Precision precision = Precision::none;
+  bool weight_is_packed = false;  // Conv2dTensors::packed_weight is given
 
   constexpr int64_t group_in_channels() const { return C / groups; }
   constexpr int64_t group_out_channels() const { return K / groups; }

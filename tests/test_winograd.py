@@ -18,6 +18,7 @@ import fastconv
 
 WINOGRAD = [a for a in usable_algorithms("conv2d") if "winograd" in a.name]
 FPROP = [a for a in WINOGRAD if a.direction == "fprop"]
+OF_16_BITS = [a for a in WINOGRAD if torch.bfloat16 in a.dtypes]
 WGRAD = [a for a in WINOGRAD if a.direction == "wgrad"]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
@@ -144,6 +145,24 @@ def test_tails_and_padding(algorithm: fastconv.Algorithm, layout: torch.memory_f
     assert accepted >= 120
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("algorithm", OF_16_BITS, ids=lambda a: a.name)
+def test_16_bits_are_widened_and_rounded_once(
+    algorithm: fastconv.Algorithm, dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    """The very bits of float32 on the same numbers, whatever is read in place and what is not."""
+    problems = [(shape, (1, 1), (1, 1)) for shape in SHAPES] + random_dilated_problems(60)
+    with fastconv.use_algorithm(algorithm.name):
+        for shape, padding, dilation in problems:
+            operands = random_operands(shape, padding, layout, dilation)
+            halves = [t.to(dtype) for t in operands]
+            result = result_of(algorithm.direction, *halves, padding, dilation)
+            of_floats = [t.float() for t in halves]
+            expected = result_of(algorithm.direction, *of_floats, padding, dilation)
+            assert torch.equal(result, expected.to(dtype)), (shape, padding, dilation)
+
+
 @pytest.mark.parametrize("algorithm", FPROP, ids=lambda a: a.name)
 def test_long_sums_keep_the_stated_error(algorithm: fastconv.Algorithm) -> None:
     for channels, seed in itertools.product((513, 1024, 1100), range(3)):
@@ -237,6 +256,36 @@ GROUPS = [
     (1, 32, 16, 16, 7, 7),
     (3, 2, 129, 20, 5, 6),
 ]
+
+
+@pytest.mark.parametrize("problem", GROUPS, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("algorithm", OF_16_BITS, ids=lambda a: a.name)
+def test_16_bit_groups(
+    algorithm: fastconv.Algorithm, layout: torch.memory_format, problem: tuple[int, ...]
+) -> None:
+    """With a bias, and packed beforehand."""
+    n, groups, c, k, h, w = problem
+    channels_last = layout == torch.channels_last
+    geometry = (1, 1), (1, 1), (1, 1), groups
+    weight = torch.randn(groups * k, c, 3, 3).bfloat16().to(memory_format=layout)
+    x = torch.randn(n, groups * c, h, w).bfloat16().to(memory_format=layout)
+    gradient = torch.randn(n, groups * k, h, w).bfloat16().to(memory_format=layout)
+    bias = torch.randn(groups * k).bfloat16()
+    with fastconv.use_algorithm(algorithm.name):
+        if algorithm.direction == "dgrad":
+            operands = gradient, weight
+            results = [
+                grad_input(*pair, x.shape, *geometry, channels_last, algorithm.name)
+                for pair in (operands, [t.float() for t in operands])
+            ]
+        else:
+            packed = pack(weight, x.shape, *geometry, channels_last, algorithm.name)
+            results = [conv2d_packed(x, weight, bias, packed, *geometry)] + [
+                fastconv.conv2d(*three, padding=1, groups=groups)
+                for three in ((x, weight, bias), [t.float() for t in (x, weight, bias)])
+            ]
+    assert all(torch.equal(result, results[-1].bfloat16()) for result in results[:-1])
 
 
 @pytest.mark.parametrize("problem", GROUPS, ids=str)

@@ -25,6 +25,7 @@ class WinogradTerms {
   using Shape = GemmShape<Isa::amx, float>;
   static constexpr Isa kIsa = AmxTarget::Tiles::kIsa;
   static constexpr int kTerms = AmxTarget::kTerms;
+  static constexpr DTypeSet kDTypes = only(DType::f32);
   static constexpr int kChannelsTogether = 2;
   static constexpr int64_t kChannelUnit = kAmxStep;
 

@@ -97,7 +97,7 @@ constexpr TermRates amx_rates(int terms) {
 }
 // One term without AMX. Fitted to 12 layers of 3 to 2048 channels on 7 to 112 pixels in both
 // layouts, on a Zen 4: twice the products of floats, and packing as fast as theirs.
-constexpr TermRates kVectorPairs = {100e9, 90e9, 10e9, 10e9, 8e9, 12e9};
+constexpr TermRates kVectorPairs = {80e9, 72e9, 8e9, 8e9, 6e9, 10e9};
 
 TermRates term_rates(Isa isa, int terms) {
   return isa == Isa::avx512_bf16 ? kVectorPairs : amx_rates(terms);

@@ -12,6 +12,7 @@
 #include "cpu/conv2d/winograd_tiles.h"
 #include "cpu/conv2d/winograd_weight.h"
 #include "cpu/conv2d/worker_pool.h"
+#include "cpu/dispatch_dtype.h"
 #include "cpu/workspace.h"
 
 namespace fastconv::cpu {
@@ -33,7 +34,8 @@ class Winograd {
 
   int64_t packed_bytes() const { return between_.u_bytes(); }
 
-  void pack(const float* weight, std::byte* u, const Parallel& parallel) const {
+  template <class T>
+  void pack(const T* weight, std::byte* u, const Parallel& parallel) const {
     between_.begin_weight(u);
     WinogradWeight<Target, Method>(conv_, plan_).transform(weight, between_, u, parallel);
   }
@@ -47,8 +49,9 @@ class Winograd {
 
   // packed is U, or null where it is to be made of weight. False where an output is not finite: y
   // is then to be computed in another way.
-  bool run(const float* x, const float* weight, const std::byte* packed, const float* bias,
-           float* y, std::byte* workspace, const Parallel& parallel) const {
+  template <class T>
+  bool run(const T* x, const T* weight, const std::byte* packed, const T* bias, T* y,
+           std::byte* workspace, const Parallel& parallel) const {
     Carver carver(workspace);
     if (packed == nullptr) {
       std::byte* const u = carve_u(carver);
@@ -88,7 +91,8 @@ class Winograd {
     return arrays;
   }
 
-  void run_block(int64_t block, const float* x, const std::byte* u, const float* bias, float* y,
+  template <class T>
+  void run_block(int64_t block, const T* x, const std::byte* u, const T* bias, T* y,
                  const Arrays& arrays, const Parallel& parallel, std::atomic<bool>& finite) const {
     const int64_t begin = plan_.blocks.begin(block), size = plan_.blocks.size(block);
     const int64_t runs = count_runs(begin, size);
@@ -165,7 +169,8 @@ class WinogradGroups {
 
   int64_t packed_bytes() const { return conv_.groups * kernel_.packed_bytes(); }
 
-  void pack(const float* weight, std::byte* u, const Parallel& parallel) const {
+  template <class T>
+  void pack(const T* weight, std::byte* u, const Parallel& parallel) const {
     for (int64_t g = 0; g < conv_.groups; ++g) {
       kernel_.pack(weight + g * conv_.weight_group, u + g * kernel_.packed_bytes(), parallel);
     }
@@ -176,8 +181,9 @@ class WinogradGroups {
   }
 
   // As Winograd::run().
-  bool run(const float* x, const float* weight, const std::byte* packed, const float* bias,
-           float* y, std::byte* workspace, const Parallel& parallel) const {
+  template <class T>
+  bool run(const T* x, const T* weight, const std::byte* packed, const T* bias, T* y,
+           std::byte* workspace, const Parallel& parallel) const {
     std::atomic<bool> finite{true};
     TaskQueue groups(conv_.groups);
     parallel.for_each(workers_, [&](int64_t worker) {
@@ -231,20 +237,23 @@ struct WinogradAlgorithm {
                     const Parallel& parallel) {
     const std::byte* const packed = p.weight_is_packed ? t.packed_weight : nullptr;
     const bool done =
-        Between::serve_fprop(p, t, packed, parallel) &&
-        Kernel(winograd_fprop(p), parallel.threads())
-            .run(static_cast<const float*>(t.input), static_cast<const float*>(t.weight), packed,
-                 static_cast<const float*>(t.bias), static_cast<float*>(t.output), workspace,
-                 parallel);
+        Between::serve_fprop(p, t, packed, parallel) && dispatch(p.dtype, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          return Kernel(winograd_fprop(p), parallel.threads())
+              .run(static_cast<const T*>(t.input), static_cast<const T*>(t.weight), packed,
+                   static_cast<const T*>(t.bias), static_cast<T*>(t.output), workspace, parallel);
+        });
     if (!done) Elsewhere::fprop().run(p.unpacked(), t, workspace, parallel);
   }
   static void dgrad(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* workspace,
                     const Parallel& parallel) {
-    const bool done =
-        Between::serve_dgrad(p, t, parallel) &&
-        Kernel(winograd_dgrad(p), parallel.threads())
-            .run(static_cast<const float*>(t.output), static_cast<const float*>(t.weight), nullptr,
-                 nullptr, static_cast<float*>(t.input), workspace, parallel);
+    const bool done = Between::serve_dgrad(p, t, parallel) && dispatch(p.dtype, [&](auto tag) {
+                        using T = typename decltype(tag)::type;
+                        const T* const no_bias = nullptr;
+                        return Kernel(winograd_dgrad(p), parallel.threads())
+                            .run(static_cast<const T*>(t.output), static_cast<const T*>(t.weight),
+                                 nullptr, no_bias, static_cast<T*>(t.input), workspace, parallel);
+                      });
     if (!done) Elsewhere::dgrad().run(p, t, workspace, parallel);
   }
 
@@ -253,8 +262,10 @@ struct WinogradAlgorithm {
   }
   static void pack_weight(const Conv2dProblem& p, const Conv2dTensors& t, std::byte* packed,
                           const Parallel& parallel) {
-    Kernel(winograd_fprop(p), parallel.threads())
-        .pack(static_cast<const float*>(t.weight), packed, parallel);
+    dispatch(p.dtype, [&](auto tag) {
+      Kernel(winograd_fprop(p), parallel.threads())
+          .pack(static_cast<const typename decltype(tag)::type*>(t.weight), packed, parallel);
+    });
     Between::keep_magnitude(p, t.weight, packed, parallel);
   }
 
@@ -267,7 +278,7 @@ struct WinogradAlgorithm {
   }
 
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
-    return {{name, "conv2d", "fprop", Between::kIsa, only(DType::f32), kError, kNote},
+    return {{name, "conv2d", "fprop", Between::kIsa, Between::kDTypes, kError, kNote},
             reject,
             fprop_workspace,
             fprop,
@@ -276,7 +287,7 @@ struct WinogradAlgorithm {
             pack_weight};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "dgrad", Between::kIsa, only(DType::f32), kError, kNote},
+    return {{name, "conv2d", "dgrad", Between::kIsa, Between::kDTypes, kError, kNote},
             reject,
             dgrad_workspace,
             dgrad,
@@ -284,6 +295,16 @@ struct WinogradAlgorithm {
   }
 
  private:
+  // fn(TypeTag<T>{}) for the dtypes of Between alone: no kernel for others is compiled.
+  template <class F>
+  static decltype(auto) dispatch(DType dtype, const F& fn) {
+    if constexpr (Between::kDTypes != only(DType::f32)) {
+      if (dtype == DType::bf16) return fn(TypeTag<bfloat16>{});
+      if (dtype == DType::f16) return fn(TypeTag<float16>{});
+    }
+    return fn(TypeTag<float>{});
+  }
+
   static constexpr double kError = kLarge ? Between::kErrorF4 : Between::kErrorF2;
   static constexpr const char* kNote = kLarge ? Between::kNoteF4 : Between::kNoteF2;
 };

@@ -17,6 +17,7 @@
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/winograd_plan.h"
 #include "cpu/conv2d/worker_pool.h"
+#include "cpu/dispatch_dtype.h"
 #include "cpu/largest.h"
 #include "cpu/workspace.h"
 

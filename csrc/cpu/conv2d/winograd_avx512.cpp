@@ -14,6 +14,7 @@
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/winograd_plan.h"
 #include "cpu/conv2d/worker_pool.h"
+#include "cpu/dispatch_dtype.h"
 #include "cpu/gemm/blocking.h"
 #include "cpu/workspace.h"
 

@@ -20,6 +20,7 @@ class WinogradFloats {
   using Vector = typename Target::template Vector<float>;
   using Type = typename Vector::Type;
   static constexpr Isa kIsa = Target::kIsa;
+  static constexpr DTypeSet kDTypes = only(DType::f32) | only(DType::bf16) | only(DType::f16);
   static constexpr int kChannelsTogether = 1;
   static constexpr int64_t kChannelUnit = 1;
 

@@ -2,19 +2,24 @@
 // the lanes of a pixel follow one another. To be included under an instruction set's pragma.
 #pragma once
 
+#include <type_traits>
+
+#include "cpu/conv2d/transpose_to_floats.h"
 #include "cpu/conv2d/winograd_plan.h"
 
 namespace fastconv::cpu {
 
 // What tiles read: these channels of a batch of images, zero beyond their edges.
+template <class T>
 struct TilePixels {
-  const float* at;  // the first of the channels
+  const T* at;  // the first of the channels
   Strides4 strides;
   int64_t channels;
   int64_t height, width, pad_h, pad_w;
 };
 
-// A tile's pixels where they can be read: those of column j in row i at at[i * row + j * column].
+// A tile's pixels where they can be read as floats: those of column j in row i at at[i * row + j *
+// column].
 struct TileView {
   const float* at;
   int64_t row, column;
@@ -34,12 +39,13 @@ class WinogradPixels {
       kPoints * round_up(kRunColumns, kLanes) * kLanes + kLanes * kLanes;
 
   // The pixels under a run, as tiles of kRows x kRows. Where the channels of a pixel are
-  // neighbours, each tile is read where it lies, and those that reach over an edge are copied one
-  // by one; copying whole runs took a fifth of the gradient of the weight.
-  template <int kRows>
+  // neighbours, each tile of floats is read where it lies, and those that reach over an edge or are
+  // not floats are copied one by one; copying whole runs took a fifth of the gradient of the
+  // weight.
+  template <int kRows, class T>
   class Tiles {
    public:
-    Tiles(const TilePixels& from, const TileRun& run, Extent2 dilation, float* scratch)
+    Tiles(const TilePixels<T>& from, const TileRun& run, Extent2 dilation, float* scratch)
         : from_(from), run_(run), dilation_(dilation), scratch_(scratch) {
       if (channels_inner()) return;
       const int64_t columns = run.spans * kOutputs + kRows - kOutputs;
@@ -53,11 +59,13 @@ class WinogradPixels {
       }
       const int64_t h = run_.row - from_.pad_h, w = tile_column(run_, dilation_.w, t) - from_.pad_w;
       const Strides4& s = from_.strides;
-      const float* const at = from_.at + run_.image * s.n;
-      if (from_.channels >= kLanes && h >= 0 && w >= 0 &&
-          h + (kRows - 1) * dilation_.h < from_.height &&
-          w + (kRows - 1) * dilation_.w < from_.width) {
-        return {at + h * s.h + w * s.w, s.h * dilation_.h, s.w * dilation_.w};
+      const T* const at = from_.at + run_.image * s.n;
+      if constexpr (std::is_same_v<T, float>) {
+        if (from_.channels >= kLanes && h >= 0 && w >= 0 &&
+            h + (kRows - 1) * dilation_.h < from_.height &&
+            w + (kRows - 1) * dilation_.w < from_.width) {
+          return {at + h * s.h + w * s.w, s.h * dilation_.h, s.w * dilation_.w};
+        }
       }
       copy_tile(at, h, w);
       return {scratch_, kRows * kLanes, kLanes};
@@ -66,7 +74,7 @@ class WinogradPixels {
    private:
     bool channels_inner() const { return from_.strides.c == 1 || from_.channels == 1; }
 
-    void copy_tile(const float* image, int64_t h, int64_t w) const {
+    void copy_tile(const T* image, int64_t h, int64_t w) const {
       const uint32_t lanes = first_lanes(from_.channels < kLanes ? from_.channels : kLanes);
       float* to = scratch_;
       for (int i = 0; i < kRows; ++i, h += dilation_.h) {
@@ -80,7 +88,7 @@ class WinogradPixels {
       }
     }
 
-    const TilePixels& from_;
+    const TilePixels<T>& from_;
     const TileRun& run_;
     Extent2 dilation_;
     float* scratch_;
@@ -117,9 +125,10 @@ class WinogradPixels {
 
  private:
   // scratch[row][column][lane] of so many rows, and so many columns for each residue.
-  static void read(const TilePixels& from, const TileRun& run, Extent2 dilation, int64_t rows,
+  template <class T>
+  static void read(const TilePixels<T>& from, const TileRun& run, Extent2 dilation, int64_t rows,
                    int64_t columns, int64_t row_floats, float* scratch) {
-    const float* const image = from.at + run.image * from.strides.n;
+    const T* const image = from.at + run.image * from.strides.n;
     for (int64_t i = 0; i < rows; ++i) {
       const int64_t h = run.row + i * dilation.h - from.pad_h;
       const bool inside = h >= 0 && h < from.height;
@@ -134,7 +143,8 @@ class WinogradPixels {
     }
   }
 
-  static void read_row(const TilePixels& image, const float* row, int64_t first, int64_t size,
+  template <class T>
+  static void read_row(const TilePixels<T>& image, const T* row, int64_t first, int64_t size,
                        float* to) {
     const int64_t begin = first < 0 ? -first : 0;
     const int64_t end = image.width - first < size ? image.width - first : size;
@@ -143,7 +153,7 @@ class WinogradPixels {
       return;
     }
     clear(to, 0, begin);
-    const float* const from = row + (first + begin) * image.strides.w;
+    const T* const from = row + (first + begin) * image.strides.w;
     const int64_t channels = image.channels < kLanes ? image.channels : int64_t{kLanes};
     turn_rows(from, image.strides.c, channels, end - begin, to + begin * kLanes);
     clear(to, end, size);
@@ -154,12 +164,13 @@ class WinogradPixels {
   }
 
   // Columns in a row, one channel beside another: transposed, a square of pixels at a time.
-  static void turn_rows(const float* from, int64_t stride, int64_t channels, int64_t columns,
+  template <class T>
+  static void turn_rows(const T* from, int64_t stride, int64_t channels, int64_t columns,
                         float* to) {
     int64_t j = 0;
     if (channels == kLanes) {
       for (; j + kLanes <= columns; j += kLanes) {
-        Vector::transpose(from + j, stride, to + j * kLanes, kLanes);
+        transpose_to_floats<Target>(from + j, stride, to + j * kLanes, kLanes);
       }
     }
     alignas(64) float square[kLanes * kLanes];

@@ -2,6 +2,8 @@
 // tiles and one vector of channels at a time. To be included under an instruction set's pragma.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/conv2d/winograd_pixels.h"
 #include "cpu/conv2d/winograd_plan.h"
 #include "cpu/conv2d/winograd_transform.h"
@@ -27,17 +29,16 @@ class WinogradTiles {
 
   // Channels [channel, channel + kLanes) of the tiles of a run, transformed:
   // keep(tile of the block, point, value) takes each.
-  template <class Keep>
-  void transform_input(const float* x, int64_t channel, const TileRun& run,
-                       const Keep& keep) const {
-    const TilePixels pixels{x + channel * conv_.x.c,
-                            conv_.x,
-                            conv_.channels - channel,
-                            conv_.height,
-                            conv_.width,
-                            conv_.pad_h,
-                            conv_.pad_w};
-    const typename Pixels::template Tiles<kPoints> tiles(pixels, run, conv_.dilation, scratch_);
+  template <class T, class Keep>
+  void transform_input(const T* x, int64_t channel, const TileRun& run, const Keep& keep) const {
+    const TilePixels<T> pixels{x + channel * conv_.x.c,
+                               conv_.x,
+                               conv_.channels - channel,
+                               conv_.height,
+                               conv_.width,
+                               conv_.pad_h,
+                               conv_.pad_w};
+    const typename Pixels::template Tiles<kPoints, T> tiles(pixels, run, conv_.dilation, scratch_);
     for (int64_t t = 0; t < run.size(); ++t) {
       const TileView from = tiles.tile(t);
       transform_square<Target, kPoints, kPoints>(
@@ -52,12 +53,14 @@ class WinogradTiles {
   // y of filters [filter, filter + kLanes) for the tiles of a run. False where a sum is not finite:
   // an infinity or a NaN spreads over its tile, and sums of transformed values may overflow where
   // the plain one does not.
-  bool transform_output(const float* m, const float* bias, int64_t filter, const TileRun& run,
-                        float* y) const {
+  template <class T>
+  bool transform_output(const float* m, const T* bias, int64_t filter, const TileRun& run,
+                        T* y) const {
+    constexpr bool kFloats = std::is_same_v<T, float>;
     const bool channels_inner = conv_.y.c == 1 || conv_.filters == 1;
-    const PixelPlace in_run{scratch_, Pixels::scratch_row(run.size() * kOutputs),
-                            run.residues * kLanes};
-    float* const image = y + run.image * conv_.y.n + filter * conv_.y.c;
+    const PixelPlace<float> in_run{scratch_, Pixels::scratch_row(run.size() * kOutputs),
+                                   run.residues * kLanes};
+    T* const image = y + run.image * conv_.y.n + filter * conv_.y.c;
     const int64_t left = conv_.filters - filter;
     const uint32_t lanes = first_lanes(left < kLanes ? left : int64_t{kLanes});
     const Type start = bias == nullptr ? Vector::zero() : Vector::load_lanes(bias + filter, lanes);
@@ -66,12 +69,14 @@ class WinogradTiles {
     for (int64_t t = 0; t < run.size(); ++t) {
       const float* const from = m + (run.first + t) * stride + filter;
       const int64_t column = Pixels::tile_column(run, conv_.dilation.w, t);
-      const bool in_place = channels_inner && lanes == kAllLanes && lies_inside(run.row, column);
-      PixelPlace to = in_run;
-      if (in_place) {
-        to = place_in(image, run.row, column);
-      } else if (channels_inner) {
+      const bool in_place =
+          kFloats && channels_inner && lanes == kAllLanes && lies_inside(run.row, column);
+      PixelPlace<float> to = in_run;
+      if (channels_inner) {
         to = {scratch_, kOutputs * kLanes, kLanes};
+        if constexpr (kFloats) {
+          if (in_place) to = place_in(image, run.row, column);
+        }
       } else {
         to.at += Pixels::scratch_column(run, t) * kLanes;
       }
@@ -91,8 +96,9 @@ class WinogradTiles {
 
  private:
   // Where the outputs of a tile go.
+  template <class T>
   struct PixelPlace {
-    float* at;
+    T* at;
     int64_t row, column;
   };
 
@@ -100,14 +106,16 @@ class WinogradTiles {
     return h + (kOutputs - 1) * conv_.dilation.h < conv_.out_height &&
            w + (kOutputs - 1) * conv_.dilation.w < conv_.out_width;
   }
-  PixelPlace place_in(float* image, int64_t h, int64_t w) const {
+  template <class T>
+  PixelPlace<T> place_in(T* image, int64_t h, int64_t w) const {
     return {image + h * conv_.y.h + w * conv_.y.w, conv_.y.h * conv_.dilation.h,
             conv_.y.w * conv_.dilation.w};
   }
 
   // From scratch, what lies inside the image.
-  void write_tile(float* image, int64_t h, int64_t w, uint32_t lanes) const {
-    const PixelPlace to = place_in(image, h, w);
+  template <class T>
+  void write_tile(T* image, int64_t h, int64_t w, uint32_t lanes) const {
+    const PixelPlace<T> to = place_in(image, h, w);
     for (int i = 0; i < kOutputs && h + i * conv_.dilation.h < conv_.out_height; ++i) {
       for (int j = 0; j < kOutputs && w + j * conv_.dilation.w < conv_.out_width; ++j) {
         Vector::store_lanes(to.at + i * to.row + j * to.column,
@@ -117,7 +125,8 @@ class WinogradTiles {
   }
 
   // Planes: a run at a time, turned round.
-  void write_run(float* image, const TileRun& run, uint32_t lanes, int64_t row_floats) const {
+  template <class T>
+  void write_run(T* image, const TileRun& run, uint32_t lanes, int64_t row_floats) const {
     for (int64_t i = 0; i < kOutputs; ++i) {
       const int64_t h = run.row + i * conv_.dilation.h;
       if (h >= conv_.out_height) return;
@@ -131,13 +140,16 @@ class WinogradTiles {
     }
   }
 
-  void write_turned(const float* from, int64_t columns, uint32_t lanes, float* to) const {
+  template <class T>
+  void write_turned(const float* from, int64_t columns, uint32_t lanes, T* to) const {
     alignas(64) float square[kLanes * kLanes];
     for (int64_t j = 0; j < columns; j += kLanes) {
       const int64_t left = columns - j;
-      if (left >= kLanes && lanes == kAllLanes) {
-        Vector::transpose(from + j * kLanes, kLanes, to + j, conv_.y.c);
-        continue;
+      if constexpr (std::is_same_v<T, float>) {
+        if (left >= kLanes && lanes == kAllLanes) {
+          Vector::transpose(from + j * kLanes, kLanes, to + j, conv_.y.c);
+          continue;
+        }
       }
       Vector::transpose(from + j * kLanes, kLanes, square, kLanes);
       const uint32_t in_row = first_lanes(left < kLanes ? left : int64_t{kLanes});

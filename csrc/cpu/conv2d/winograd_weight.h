@@ -2,6 +2,7 @@
 // under an instruction set's pragma.
 #pragma once
 
+#include "cpu/conv2d/transpose_to_floats.h"
 #include "cpu/conv2d/winograd_plan.h"
 #include "cpu/conv2d/winograd_transform.h"
 #include "cpu/parallel.h"
@@ -22,8 +23,8 @@ class WinogradWeight {
 
   // arrays.keep_weight(u, filter, channel, whole) takes all points of kTogether channels of
   // kLanes filters, zeros where there are none.
-  template <class Arrays>
-  void transform(const float* weight, const Arrays& arrays, std::byte* u,
+  template <class T, class Arrays>
+  void transform(const T* weight, const Arrays& arrays, std::byte* u,
                  const Parallel& parallel) const {
     const int64_t filter_blocks = plan_.panels * (plan_.panel / kLanes);
     const int64_t channel_blocks = ceil_div(plan_.channels, kChannels);
@@ -37,8 +38,8 @@ class WinogradWeight {
   // Channels of one task: their taps fill 18 KB of L1 with AVX-512.
   static constexpr int64_t kChannels = 32;
 
-  template <class Arrays>
-  void transform_block(const float* weight, const Arrays& arrays, std::byte* u, int64_t filter,
+  template <class T, class Arrays>
+  void transform_block(const T* weight, const Arrays& arrays, std::byte* u, int64_t filter,
                        int64_t channel) const {
     constexpr int kTogether = Arrays::kChannelsTogether;
     alignas(64) float taps[kChannels * kTaps * kLanes];
@@ -65,12 +66,14 @@ class WinogradWeight {
   }
 
   // taps[channel][tap][lane] of `filters` lanes, the lanes past them zero.
-  void gather_taps(const float* from, int64_t filters, int64_t channels, float* taps) const {
+  template <class T>
+  void gather_taps(const T* from, int64_t filters, int64_t channels, float* taps) const {
     const Strides4& s = conv_.weight;
     if (filters == kLanes && s.n == 1) {
       for (int64_t c = 0; c < channels; ++c) {
         for (int t = 0; t < kTaps; ++t) {
-          const Type x = Vector::load_unaligned(from + c * s.c + t / 3 * s.h + t % 3 * s.w);
+          const Type x =
+              Vector::load_lanes(from + c * s.c + t / 3 * s.h + t % 3 * s.w, first_lanes(kLanes));
           Vector::store(taps + (c * kTaps + t) * kLanes, x);
         }
       }
@@ -79,7 +82,7 @@ class WinogradWeight {
       const int64_t run = channels * kTaps;
       int64_t i = 0;
       for (; i + kLanes <= run; i += kLanes) {
-        Vector::transpose(from + i, s.n, taps + i * kLanes, kLanes);
+        transpose_to_floats<Target>(from + i, s.n, taps + i * kLanes, kLanes);
       }
       for (; i < run; ++i) gather_lane(from + i, filters, taps + i * kLanes);
     } else if (filters == kLanes && s.c == 1) {
@@ -97,29 +100,31 @@ class WinogradWeight {
   }
 
   // channels_last: a square of filters and channels at a time.
-  void gather_channels(const float* from, int64_t channels, float* taps) const {
+  template <class T>
+  void gather_channels(const T* from, int64_t channels, float* taps) const {
     const Strides4& s = conv_.weight;
     for (int t = 0; t < kTaps; ++t) {
-      const float* const tap = from + t / 3 * s.h + t % 3 * s.w;
+      const T* const tap = from + t / 3 * s.h + t % 3 * s.w;
       float* const to = taps + t * kLanes;
       int64_t c = 0;
       for (; c + kLanes <= channels; c += kLanes) {
-        Vector::transpose(tap + c, s.n, to + c * kTaps * kLanes, kTaps * kLanes);
+        transpose_to_floats<Target>(tap + c, s.n, to + c * kTaps * kLanes, kTaps * kLanes);
       }
       for (; c < channels; ++c) gather_lane(tap + c, kLanes, to + c * kTaps * kLanes);
     }
   }
 
   // dgrad of a contiguous weight: of each channel the filters' taps are one run, backwards.
-  void gather_turned(const float* from, int64_t channels, float* taps) const {
+  template <class T>
+  void gather_turned(const T* from, int64_t channels, float* taps) const {
     constexpr int64_t kRun = kLanes * kTaps;
     // A transpose reads past the last filter's taps.
     alignas(64) float run[kRun + kLanes] = {};
     alignas(64) float turned[round_up(kTaps, kLanes) * kLanes];
     for (int64_t c = 0; c < channels; ++c) {
-      const float* const first = from + c * conv_.weight.c - (kTaps - 1);
+      const T* const first = from + c * conv_.weight.c - (kTaps - 1);
       for (int64_t i = 0; i < kRun; i += kLanes) {
-        Vector::store(run + i, Vector::load_unaligned(first + i));
+        Vector::store(run + i, Vector::load_lanes(first + i, first_lanes(kLanes)));
       }
       for (int t = 0; t < kTaps; t += kLanes) {
         Vector::transpose(run + t, kTaps, turned + t * kLanes, kLanes);
@@ -131,8 +136,11 @@ class WinogradWeight {
     }
   }
 
-  void gather_lane(const float* from, int64_t filters, float* to) const {
-    for (int64_t l = 0; l < kLanes; ++l) to[l] = l < filters ? from[l * conv_.weight.n] : 0.0F;
+  template <class T>
+  void gather_lane(const T* from, int64_t filters, float* to) const {
+    for (int64_t l = 0; l < kLanes; ++l) {
+      to[l] = l < filters ? Storage<T>::load(from[l * conv_.weight.n]) : 0.0F;
+    }
   }
 
   const WinogradConv& conv_;

@@ -29,14 +29,15 @@ class WinogradWgradTiles {
   // grad_output. scratch: Pixels::kScratchFloats.
   void transform_grad_output(const float* grad, int64_t filter, const TileRun& run, float* m,
                              float* scratch) const {
-    const TilePixels pixels{grad + filter * conv_.y.c,
-                            conv_.y,
-                            conv_.filters - filter,
-                            conv_.out_height,
-                            conv_.out_width,
-                            0,
-                            0};
-    const typename Pixels::template Tiles<kOutputs> tiles(pixels, run, conv_.dilation, scratch);
+    const TilePixels<float> pixels{grad + filter * conv_.y.c,
+                                   conv_.y,
+                                   conv_.filters - filter,
+                                   conv_.out_height,
+                                   conv_.out_width,
+                                   0,
+                                   0};
+    const typename Pixels::template Tiles<kOutputs, float> tiles(pixels, run, conv_.dilation,
+                                                                 scratch);
     const int64_t point = plan_.block_tiles * plan_.m_stride;
     float* to = m + run.first * plan_.m_stride + filter;
     for (int64_t t = 0; t < run.size(); ++t, to += plan_.m_stride) {
