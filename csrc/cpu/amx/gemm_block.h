@@ -102,8 +102,8 @@ uint32_t gemm_block(const Operand<AmxTarget<Tiles, kTerms, kProducts>, Element>&
             beside.fetch = {tiles_here, panel + 1 < panels ? tiles_here + panel_bytes : tiles_of_b};
           }
           float* const sum = scratch.sum((tile * panels + panel) % 2);
-          multiply_tiles<Target>(height, width, k.size, steps_of_a, tiles_here, beside, sum,
-                                 Shape::kTileColumns);
+          multiply_tiles<Target>(height, width, k.size, PartsOfSteps::all(), steps_of_a, tiles_here,
+                                 beside, sum, Shape::kTileColumns);
           beside.sum = {sum,
                         Shape::kTileColumns,
                         height,

@@ -108,14 +108,22 @@ struct TileProduct {
   using Nth = std::integral_constant<int, kIndex>;
 };
 
+// Of each half of the columns of B the part of every step that is not zero, which may be all that
+// is formed.
+struct PartsOfSteps {
+  Range halves[2];
+
+  static constexpr PartsOfSteps all() { return {{{0, kAmxStep}, {0, kAmxStep}}}; }
+};
+
 // How a kind of tiles forms a product of up to 32 rows of A with up to 32 columns of B, whose steps
 // follow one another, into `sum`: in registers that hold whole tiles, or as its specialisation
 // says.
 template <class Tiles>
 struct TileProducts {
   template <int kTerms, int kProducts, class Work>
-  static void run(int64_t rows, int64_t columns, int64_t depth, const StepsOfA& a,
-                  const std::byte* b, Work& beside, float* sum, int64_t stride) {
+  static void run(int64_t rows, int64_t columns, int64_t depth, const PartsOfSteps& /*parts*/,
+                  const StepsOfA& a, const std::byte* b, Work& beside, float* sum, int64_t stride) {
     const int64_t steps = ceil_div(depth, kAmxStep);
     const auto run = [&](auto product) {
       decltype(product)::template run<kTerms, kProducts>(steps, a, b, beside, sum, stride);
@@ -135,10 +143,11 @@ struct TileProducts {
 
 // beside: one of beside_products.h.
 template <class Target, class Work>
-void multiply_tiles(int64_t rows, int64_t columns, int64_t depth, const StepsOfA& a,
-                    const std::byte* b, Work& beside, float* sum, int64_t stride) {
+void multiply_tiles(int64_t rows, int64_t columns, int64_t depth, const PartsOfSteps& parts,
+                    const StepsOfA& a, const std::byte* b, Work& beside, float* sum,
+                    int64_t stride) {
   TileProducts<typename Target::Tiles>::template run<Target::kTerms, Target::kProducts>(
-      rows, columns, depth, a, b, beside, sum, stride);
+      rows, columns, depth, parts, a, b, beside, sum, stride);
 }
 
 }  // namespace

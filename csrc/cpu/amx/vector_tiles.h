@@ -31,10 +31,11 @@ inline __m512bh as_pairs(__m512i x) { return reinterpret_cast<__m512bh>(x); }
 // 12 rows of two vectors of sums, two of B and one of A.
 constexpr int kMostRowsOfPairs = 12;
 
-// sum = A[rows, depth] * B[depth, kVectors * 16], in one chain for each element.
+// sum = A[rows, depth] * B[depth, kVectors * 16], in one chain for each element, of every step the
+// pairs `part` of the reduction alone.
 template <int kRows, int kVectors>
-void multiply_pairs(const StepsOfA& a, int64_t row, int64_t depth, const std::byte* b, float* sum,
-                    int64_t stride) {
+void multiply_pairs(const StepsOfA& a, int64_t row, int64_t depth, Range part, const std::byte* b,
+                    float* sum, int64_t stride) {
   constexpr int64_t kPairs = kAmxStep / 2;
   __m512 sums[kRows][kVectors];
 #pragma GCC unroll 12
@@ -47,10 +48,11 @@ void multiply_pairs(const StepsOfA& a, int64_t row, int64_t depth, const std::by
   const std::byte* const* step = a.steps;
   for (int64_t left = ceil_div(depth, 2); left > 0; left -= kPairs) {
     RowPointers<VectorTiles, bfloat16, kRows> rows(
-        reinterpret_cast<const bfloat16*>(*step++ + row * a.row_bytes), row_stride);
-    const std::byte* b_of_pair = b;
-    const int64_t pairs = left < kPairs ? left : kPairs;
-    for (int64_t pair = 0; pair < pairs; ++pair, b_of_pair += 64) {
+        reinterpret_cast<const bfloat16*>(*step++ + row * a.row_bytes) + 2 * part.begin,
+        row_stride);
+    const std::byte* b_of_pair = b + part.begin * 64;
+    const int64_t part_end = part.begin + part.size, end = left < part_end ? left : part_end;
+    for (int64_t pair = part.begin; pair < end; ++pair, b_of_pair += 64) {
       __m512bh b_k[kVectors];
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
@@ -77,8 +79,8 @@ void multiply_pairs(const StepsOfA& a, int64_t row, int64_t depth, const std::by
   }
 }
 
-using PairProduct = void (*)(const StepsOfA& a, int64_t row, int64_t depth, const std::byte* b,
-                             float* sum, int64_t stride);
+using PairProduct = void (*)(const StepsOfA& a, int64_t row, int64_t depth, Range part,
+                             const std::byte* b, float* sum, int64_t stride);
 
 // at[rows - 1][vectors - 1].
 struct PairProductTable {
@@ -99,19 +101,37 @@ constexpr PairProductTable kPairProducts;
 template <>
 struct TileProducts<VectorTiles> {
   template <int kTerms, int kProducts, class Work>
-  static void run(int64_t rows, int64_t columns, int64_t depth, const StepsOfA& a,
-                  const std::byte* b, Work& beside, float* sum, int64_t stride) {
+  static void run(int64_t rows, int64_t columns, int64_t depth, const PartsOfSteps& parts,
+                  const StepsOfA& a, const std::byte* b, Work& beside, float* sum, int64_t stride) {
     static_assert(kTerms == 1 && kProducts == 1);
     const int64_t steps = ceil_div(depth, kAmxStep);
     beside.begin(steps);
     for (int64_t step = 0; step < steps; ++step) {
       beside.template part<kTerms, kProducts, 0>(step, steps);
     }
+    const Range left = pairs_of(parts.halves[0]), right = pairs_of(parts.halves[1]);
+    if (columns <= 16) {
+      multiply(rows, 1, depth, left, a, b, sum, stride);
+    } else if (left.begin == right.begin && left.size == right.size) {
+      multiply(rows, 2, depth, left, a, b, sum, stride);
+    } else {
+      multiply(rows, 1, depth, left, a, b, sum, stride);
+      multiply(rows, 1, depth, right, a, b + kAmxTileBytes, sum + 16, stride);
+    }
+  }
+
+ private:
+  static Range pairs_of(Range part) {
+    const int64_t begin = part.begin / 2;
+    return {begin, ceil_div(part.begin + part.size, 2) - begin};
+  }
+  static void multiply(int64_t rows, int64_t vectors, int64_t depth, Range part, const StepsOfA& a,
+                       const std::byte* b, float* sum, int64_t stride) {
     const auto blocks = EvenParts::at_most(rows, kMostRowsOfPairs, 1);
     for (int64_t block = 0; block < blocks.parts; ++block) {
       const int64_t row = blocks.begin(block);
-      kPairProducts.at[blocks.size(block) - 1][columns > 16](a, row, depth, b, sum + row * stride,
-                                                             stride);
+      kPairProducts.at[blocks.size(block) - 1][vectors - 1](a, row, depth, part, b,
+                                                            sum + row * stride, stride);
     }
   }
 };

@@ -153,13 +153,13 @@ class WinogradTerms {
           const int64_t rows = tiles - i > 16 ? 32 : 16;
           float* const c = m + i * plan_.m_stride + j;
           if (step == 0) {
-            multiply_tiles<AmxTarget>(rows, columns, steps * kAmxStep, a, b, beside.fetch, c,
-                                      plan_.m_stride);
+            multiply_tiles<AmxTarget>(rows, columns, steps * kAmxStep, PartsOfSteps::all(), a, b,
+                                      beside.fetch, c, plan_.m_stride);
             continue;
           }
           float* const sum = more[i / 32 % 2];
-          multiply_tiles<AmxTarget>(rows, columns, steps * kAmxStep, a, b, beside, sum,
-                                    Shape::kTileColumns);
+          multiply_tiles<AmxTarget>(rows, columns, steps * kAmxStep, PartsOfSteps::all(), a, b,
+                                    beside, sum, Shape::kTileColumns);
           beside.sum = {sum, Shape::kTileColumns, rows,   columns, c, plan_.m_stride,
                         c,   plan_.m_stride,      nullptr};
         }

@@ -176,8 +176,10 @@ class GroupedTiles {
       for (int64_t f = 0; bias != nullptr && f < kWidth && f < filters; ++f) {
         start[f] = Storage<T>::load(bias[filter + f]);
       }
-      const Panel panel{packed + (bundle * plan_.panels + p) * g_.x.taps() * kStepBytes, start,
-                        filters < kWidth ? filters : kWidth,
+      const PartsOfSteps parts{{channels_of_filters(g_, plan_, p * kWidth),
+                                channels_of_filters(g_, plan_, p * kWidth + kAmxTileRows)}};
+      const Panel panel{packed + (bundle * plan_.panels + p) * g_.x.taps() * kStepBytes, parts,
+                        start, filters < kWidth ? filters : kWidth,
                         y + g_.y_offset + image * g_.y.n + rows.begin * g_.y.h + filter * g_.y.c};
       convolve(panel, rows.size, scratch);
     }
@@ -242,6 +244,7 @@ class GroupedTiles {
 
   struct Panel {
     const std::byte* weight;
+    PartsOfSteps parts;
     const float* start;  // the bias, or zeros
     int64_t filters;
     T* y;  // of the first row of the block
@@ -293,8 +296,8 @@ class GroupedTiles {
         // Nothing is done beside these: the weight is in L1, and so few products end before the
         // sum of the last tile would be moved (1.1 times the time).
         const Fetch nothing;
-        multiply_tiles<Target>(pixels, panel.filters, steps * kAmxStep, a, weight, nothing,
-                               scratch.sum, kWidth);
+        multiply_tiles<Target>(pixels, panel.filters, steps * kAmxStep, panel.parts, a, weight,
+                               nothing, scratch.sum, kWidth);
         MoveOfSum<typename Target::Terms, float>(
             scratch.sum, kWidth, pixels, panel.filters, waiting ? scratch.total : panel.start,
             waiting ? kWidth : 0, scratch.total, kWidth, scratch.seen)

@@ -28,6 +28,13 @@ const char* grouped_tiles_reject(const Conv2dProblem& p, bool dgrad) {
   return too_wide ? "is for strides of at most 32" : grouped_reject(p, dgrad);
 }
 
+Range channels_of_filters(const Gather& g, const GroupedTilesPlan& plan, int64_t filter) {
+  const int64_t end = std::min(filter + kAmxTileRows, plan.groups_a_bundle * g.filters);
+  if (end <= filter) return {0, 0};
+  const int64_t first = filter / g.filters, last = (end - 1) / g.filters;
+  return {first * g.x.channels, (last + 1 - first) * g.x.channels};
+}
+
 GroupedTilesPlan grouped_tiles_plan(const Gather& g, int terms, int threads) {
   GroupedTilesPlan plan{};
   const int64_t most = std::max<int64_t>({g.x.channels, g.filters, 1});

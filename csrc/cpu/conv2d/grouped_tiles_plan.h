@@ -32,6 +32,9 @@ struct GroupedTilesPlan {
 // Why this problem is not for the tiles, though it may be for the vectors; or nullptr.
 const char* grouped_tiles_reject(const Conv2dProblem& problem, bool dgrad);
 
+// The channels of a bundle that 16 of its filters, from `filter` on, are the weights of.
+Range channels_of_filters(const Gather& gather, const GroupedTilesPlan& plan, int64_t filter);
+
 GroupedTilesPlan grouped_tiles_plan(const Gather& gather, int terms, int threads);
 
 }  // namespace fastconv::cpu
