@@ -1,4 +1,5 @@
-// The AMX convolutions, on emulated tiles, where the CPU has AVX-512 to pack with.
+// The AMX convolutions, on emulated tiles, where the CPU has AVX-512 to pack with, and those of
+// AVX512_BF16 where it has that.
 #if defined(__x86_64__)
 #include <bit>
 #include <cmath>
@@ -27,11 +28,39 @@ struct Direction {
   TensorBlock Operands::* written;
 };
 
-std::vector<Direction> directions() {
+std::vector<Direction> emulated_directions() {
   if (!can_emulate()) return {};
   return {{emulated_amx_fprop(), cpu::conv2d_fprop_reference, &Operands::output},
           {emulated_amx_dgrad(), cpu::conv2d_dgrad_reference, &Operands::input},
           {emulated_amx_wgrad(), cpu::conv2d_wgrad_reference, &Operands::weight}};
+}
+
+using Algorithms = std::vector<const Conv2dAlgorithm*>;
+
+// And those that form the same products by vectors, which are not emulated.
+Algorithms with_vectors(cpu::Conv2dList emulated, const Algorithms& by_vectors) {
+  Algorithms all(emulated.begin(), emulated.end());
+  if (cpu::usable_isa() >= cpu::Isa::avx512_bf16) {
+    all.insert(all.end(), by_vectors.begin(), by_vectors.end());
+  }
+  return all;
+}
+
+std::vector<Direction> directions() {
+  static const Algorithms fprop =
+      with_vectors(emulated_amx_fprop(),
+                   {&cpu::conv2d_fprop_avx512_bf16x1, &cpu::conv2d_fprop_grouped_avx512_bf16x1});
+  static const Algorithms dgrad =
+      with_vectors(emulated_amx_dgrad(),
+                   {&cpu::conv2d_dgrad_avx512_bf16x1, &cpu::conv2d_dgrad_grouped_avx512_bf16x1});
+  static const Algorithms wgrad =
+      with_vectors(emulated_amx_wgrad(), {&cpu::conv2d_wgrad_avx512_bf16x1});
+  std::vector<Direction> all = emulated_directions();
+  if (all.empty()) return all;
+  all[0].list = fprop;
+  all[1].list = dgrad;
+  all[2].list = wgrad;
+  return all;
 }
 
 // Large enough for more than one block of the reduction and of C, and edges of tiles on all sides.
@@ -491,8 +520,9 @@ FASTCONV_TEST(amx, precision_decides_how_many_products) {
 // nothing but zeros to multiply, the bias is all there is, and comes out as the vector units have
 // it.
 FASTCONV_TEST(amx, bfloat16_keeps_what_its_instruction_would_flush) {
-  if (cpu::usable_isa() < cpu::Isa::amx) return;
-  const Conv2dAlgorithm& tiles = cpu::conv2d_fprop_amx_bf16x1;
+  if (cpu::usable_isa() < cpu::Isa::avx512_bf16) return;
+  std::vector<const Conv2dAlgorithm*> algorithms = {&cpu::conv2d_fprop_avx512_bf16x1};
+  if (cpu::usable_isa() >= cpu::Isa::amx) algorithms.push_back(&cpu::conv2d_fprop_amx_bf16x1);
   Random random(30);
   for (int64_t filters : {5, 16, 17, 32, 40}) {
     Conv2dProblem p = short_problem(Layout::nhwc, random);
@@ -513,10 +543,13 @@ FASTCONV_TEST(amx, bfloat16_keeps_what_its_instruction_would_flush) {
                                    std::numeric_limits<float>::infinity()};
       return kBiases[at++ % std::size(kBiases)];
     });
-    const Operands expected = operands, actual = operands;
+    const Operands expected = operands;
     run(cpu::conv2d_fprop_im2col_gemm_avx512, p, expected.tensors(), threads(1));
-    run(tiles, p, actual.tensors(), threads(1));
-    check_equal(actual.output, expected.output, p.dtype, describe(tiles.name, p, 1));
+    for (const Conv2dAlgorithm* algorithm : algorithms) {
+      const Operands actual = operands;
+      run(*algorithm, p, actual.tensors(), threads(1));
+      check_equal(actual.output, expected.output, p.dtype, describe(algorithm->name, p, 1));
+    }
   }
 }
 
@@ -537,7 +570,7 @@ FASTCONV_TEST(amx, emulated_and_real_tiles_agree) {
     return found;
   };
   Random random(27);
-  for (const Direction& d : directions()) {
+  for (const Direction& d : emulated_directions()) {
     for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
       for (const auto problem : kProblems) {
         for (Layout layout : kLayouts) {
