@@ -7,6 +7,7 @@
 #include "cpu/conv2d/dot_rows.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/zero_borders.h"
+#include "cpu/dispatch_dtype.h"
 
 using namespace fastconv;
 using namespace fastconv::test;
@@ -16,13 +17,20 @@ using fastconv::cpu::Conv2dTensors;
 namespace {
 
 // Winograd F(4x4) is not exact on integers, but tells each from the next: rounded to the integer
-// that it is as close to as its error lets it be.
+// that it is as close to as its error lets it be. (In 16 bits too, which hold all integers that come
+// out here.)
 void round_where_inexact(const Conv2dAlgorithm& algorithm, DType dtype, const TensorBlock& tensor) {
-  if (algorithm.error < 1e-6 || dtype != DType::f32) return;
+  if (algorithm.error < 1e-6) return;
   const double reach = std::min(500 * algorithm.error, 0.05);
-  tensor.for_each<float>([&](float& value) {
-    const float integer = std::nearbyint(value);
-    if (std::abs(value - integer) < reach) value = integer == 0 ? 0 : integer;
+  cpu::dispatch_dtype(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    tensor.for_each<T>([&](T& value) {
+      const double x = cpu::Storage<T>::load(value), integer = std::nearbyint(x);
+      if (std::abs(x - integer) < reach) {
+        using Accumulator = typename cpu::Storage<T>::Accumulator;
+        value = cpu::Storage<T>::store(static_cast<Accumulator>(integer == 0 ? 0 : integer));
+      }
+    });
   });
 }
 
