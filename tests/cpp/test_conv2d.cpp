@@ -17,8 +17,8 @@ using fastconv::cpu::Conv2dTensors;
 namespace {
 
 // Winograd F(4x4) is not exact on integers, but tells each from the next: rounded to the integer
-// that it is as close to as its error lets it be. (In 16 bits too, which hold all integers that come
-// out here.)
+// that it is as close to as its error lets it be. (In 16 bits too, which hold all integers that
+// come out here.)
 void round_where_inexact(const Conv2dAlgorithm& algorithm, DType dtype, const TensorBlock& tensor) {
   if (algorithm.error < 1e-6) return;
   const double reach = std::min(500 * algorithm.error, 0.05);

@@ -50,7 +50,7 @@ class AmxConvolution {
   static constexpr double kError = kTerms == 1 ? 4e-3 : kTerms == 2 ? 1e-5 : 4e-7;
   static constexpr const char* kGatherNote =
       kTerms == 1
-          ? "bfloat16 products in AMX tiles, sums of at most 1024 in float32 (256 of float32 "
+          ? "bfloat16 products, tile by tile, sums of at most 1024 in float32 (256 of float32 "
             "tensors); workspace about 1.5 MB a thread, and the weight as bfloat16"
       : kTerms == 2
           ? "two bfloat16 terms and three products in AMX tiles, sums of at most 256 in float32; "
@@ -58,7 +58,7 @@ class AmxConvolution {
           : "three bfloat16 terms and six products in AMX tiles, sums of at most 256 in float32; "
             "workspace about 1.1 MB a thread, and the weight in terms (1.5 times itself)";
   static constexpr const char* kWgradNote =
-      kTerms == 1 ? "bfloat16 products in AMX tiles, sums of at most 1024 pixels (256 of float32 "
+      kTerms == 1 ? "bfloat16 products, tile by tile, sums of at most 1024 pixels (256 of float32 "
                     "tensors); workspace about 2 MB a thread and, for small weights, partial sums"
       : kTerms == 2
           ? "two bfloat16 terms and three products in AMX tiles, sums of at most 256 pixels; "

@@ -39,7 +39,7 @@ class GroupedOfTerms {
   static constexpr double kError = kTerms == 1 ? 4e-3 : 1e-5;
   static constexpr const char* kNote =
       kTerms == 1
-          ? "bfloat16 products in AMX tiles, 32 channels of several groups against 32 filters; "
+          ? "bfloat16 products, tile by tile, 32 channels of several groups against 32 filters; "
             "workspace up to 0.9 MB a thread (4.5 MB where one row of windows needs as much), and "
             "the weight in tiles, 2 KiB for each tap of so many"
           : "two bfloat16 terms and three products (four of float16) in AMX tiles, 32 channels of "
