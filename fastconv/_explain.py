@@ -174,7 +174,7 @@ def _resource(tensor: Tensor) -> dict[str, Any]:
 def _precision(tensor: Tensor) -> str:
     backend = "cudnn" if tensor.is_cuda else "mkldnn"
     setting: str = torch._C._get_fp32_precision_getter(backend, "conv")
-    return setting if tensor.dtype is torch.float32 else "none"
+    return "none" if tensor.dtype is torch.float64 else setting
 
 
 def _explain_conv2d(call: Call, backward: bool) -> list[Row]:

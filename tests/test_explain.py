@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from _algorithms import fp32_precision, usable_algorithms
 from _networks import NETWORKS
 from _subprocess import run_python
 from torch import Tensor, nn
@@ -30,6 +31,20 @@ def test_every_layer_of_a_network_has_a_row(name: str) -> None:
         assert known[row.algorithm].direction == row.direction
         assert row.algorithm not in row.rejected
         assert all(row.rejected.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_precision_is_the_dispatchers(dtype: torch.dtype) -> None:
+    """Under 'ieee' the operator refuses F(4x4) for all of these, and explain() says so."""
+    x, weight = torch.randn(1, 128, 28, 28, dtype=dtype), torch.randn(128, 128, 3, 3, dtype=dtype)
+    usable = {a.name for a in usable_algorithms("conv2d", "fprop") if "winograd_f4" in a.name}
+    with fp32_precision("ieee"):
+        rows = fastconv.explain(x, weight, padding=1, backward=True).rows
+        for name in usable:
+            with fastconv.use_algorithm(name), pytest.raises(RuntimeError) as refusal:
+                fastconv.conv2d(x, weight, padding=1)
+            assert rows[0].rejected[name] in str(refusal.value)
+    assert not any("winograd_f4" in row.algorithm for row in rows)
 
 
 def test_a_layer_that_packs_its_weight_has_one_row() -> None:

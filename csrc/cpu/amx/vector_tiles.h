@@ -31,11 +31,16 @@ inline __m512bh as_pairs(__m512i x) { return reinterpret_cast<__m512bh>(x); }
 // 12 rows of two vectors of sums, two of B and one of A.
 constexpr int kMostRowsOfPairs = 12;
 
-// sum = A[rows, depth] * B[depth, kVectors * 16], in one chain for each element, of every step the
-// pairs `part` of the reduction alone.
+// Of the reduction that one chain of additions adds up, before it goes into `sum`: as much as in
+// floats, for whose sums (float32 under 'bf16') it is, and so little that the lines of B stay in L1
+// for all rows.
+constexpr int64_t kStepsOfPairs = 8;
+
+// sum = A[rows, depth] * B[depth, kVectors * 16], or that added to it, in one chain for each
+// element, of every step the pairs `part` of the reduction alone.
 template <int kRows, int kVectors>
-void multiply_pairs(const StepsOfA& a, int64_t row, int64_t depth, Range part, const std::byte* b,
-                    float* sum, int64_t stride) {
+void multiply_pairs(const StepsOfA& a, int64_t row, Range depth, Range part, const std::byte* b,
+                    bool adds, float* sum, int64_t stride) {
   constexpr int64_t kPairs = kAmxStep / 2;
   __m512 sums[kRows][kVectors];
 #pragma GCC unroll 12
@@ -45,8 +50,9 @@ void multiply_pairs(const StepsOfA& a, int64_t row, int64_t depth, Range part, c
   }
   // Rows are as far apart at the border of two tiles as within one.
   const int64_t row_stride = a.row_bytes / int64_t{sizeof(bfloat16)};
-  const std::byte* const* step = a.steps;
-  for (int64_t left = ceil_div(depth, 2); left > 0; left -= kPairs) {
+  const std::byte* const* step = a.steps + depth.begin / kAmxStep;
+  b += depth.begin / kAmxStep * 2 * kAmxTileBytes;
+  for (int64_t left = ceil_div(depth.size, 2); left > 0; left -= kPairs) {
     RowPointers<VectorTiles, bfloat16, kRows> rows(
         reinterpret_cast<const bfloat16*>(*step++ + row * a.row_bytes) + 2 * part.begin,
         row_stride);
@@ -75,12 +81,16 @@ void multiply_pairs(const StepsOfA& a, int64_t row, int64_t depth, Range part, c
 #pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(sum + i * stride + v * 16, sums[i][v]);
+    for (int v = 0; v < kVectors; ++v) {
+      float* const to = sum + i * stride + v * 16;
+      if (adds) sums[i][v] = _mm512_add_ps(_mm512_loadu_ps(to), sums[i][v]);
+      _mm512_storeu_ps(to, sums[i][v]);
+    }
   }
 }
 
-using PairProduct = void (*)(const StepsOfA& a, int64_t row, int64_t depth, Range part,
-                             const std::byte* b, float* sum, int64_t stride);
+using PairProduct = void (*)(const StepsOfA& a, int64_t row, Range depth, Range part,
+                             const std::byte* b, bool adds, float* sum, int64_t stride);
 
 // at[rows - 1][vectors - 1].
 struct PairProductTable {
@@ -128,10 +138,14 @@ struct TileProducts<VectorTiles> {
   static void multiply(int64_t rows, int64_t vectors, int64_t depth, Range part, const StepsOfA& a,
                        const std::byte* b, float* sum, int64_t stride) {
     const auto blocks = EvenParts::at_most(rows, kMostRowsOfPairs, 1);
-    for (int64_t block = 0; block < blocks.parts; ++block) {
-      const int64_t row = blocks.begin(block);
-      kPairProducts.at[blocks.size(block) - 1][vectors - 1](a, row, depth, part, b,
-                                                            sum + row * stride, stride);
+    const auto chains = EvenParts::at_most(depth, kStepsOfPairs * kAmxStep, kAmxStep);
+    for (int64_t chain = 0; chain < chains.parts; ++chain) {
+      const Range of_depth{chains.begin(chain), chains.size(chain)};
+      for (int64_t block = 0; block < blocks.parts; ++block) {
+        const int64_t row = blocks.begin(block);
+        kPairProducts.at[blocks.size(block) - 1][vectors - 1](a, row, of_depth, part, b, chain > 0,
+                                                              sum + row * stride, stride);
+      }
     }
   }
 };
