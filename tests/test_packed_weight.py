@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -79,6 +80,37 @@ def test_packed_and_not_are_the_same_bits(
         with fastconv.use_algorithm(algorithm.name):
             plain = fastconv.conv2d(other, weight, padding=1)
         assert torch.equal(conv2d_packed(other, weight, None, blob, (1, 1), (1, 1)), plain)
+    if not packed_any:
+        pytest.skip("keeps no weights")
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "channels_last"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, 3e38, 1e-40], ids=str)
+@pytest.mark.parametrize("algorithm", FPROP, ids=lambda a: a.name)
+def test_what_is_left_to_others_is_the_weight_itself(
+    algorithm: fastconv.Algorithm, value: float, channels_last: bool
+) -> None:
+    """Numbers that an algorithm hands on to another one, which must not take its packed weight."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = torch.randn(2, 32, 11, 13).to(memory_format=layout)
+    x[1, 3, 5, 6] = value
+    packed_any = False
+    for dtype, groups in itertools.product(algorithm.dtypes, (1, 2, 8)):
+        weight = torch.randn(48, 32 // groups, 3, 3, dtype=dtype).to(memory_format=layout)
+        image, geometry = x.to(dtype), ((1, 1), (1, 1), (1, 1), groups)
+        with fp32_precision("bf16"):
+            try:
+                blob = pack(weight, x.shape, *geometry, channels_last, algorithm.name)
+            except RuntimeError:
+                continue
+            if blob.numel() == 0:
+                continue
+            packed_any = True
+            with fastconv.use_algorithm(algorithm.name):
+                plain = fastconv.conv2d(image, weight, padding=1, groups=groups)
+            packed = conv2d_packed(image, weight, None, blob, *geometry)
+        torch.testing.assert_close(packed, plain, rtol=0, atol=0, equal_nan=True)
     if not packed_any:
         pytest.skip("keeps no weights")
 
