@@ -99,4 +99,12 @@ Isa usable_isa() {
   return isa;
 }
 
+bool made_by_amd() {
+#if defined(__x86_64__)
+  return __builtin_cpu_is("amd");
+#else
+  return false;
+#endif
+}
+
 }  // namespace fastconv::cpu

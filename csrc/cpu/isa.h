@@ -20,4 +20,7 @@ Isa detected_isa();
 // first call. Throws std::runtime_error where the variable names no level.
 Isa usable_isa();
 
+// For estimates of time alone.
+bool made_by_amd();
+
 }  // namespace fastconv::cpu

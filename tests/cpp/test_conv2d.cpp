@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "conv2d_cases.h"
+#include "cpu/conv2d/col2im_plan.h"
 #include "cpu/conv2d/dot_rows.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/conv2d/zero_borders.h"
@@ -202,6 +203,37 @@ void check_borders(const cpu::Gather& gather, const cpu::ZeroBorders& borders, R
   }
 }
 
+// Windows that overlap, touch or leave gaps, over rows of more pixels than vectors have lanes;
+// blocks of channels and of pixels that end anywhere.
+Case col2im_case(Random& random) {
+  Conv2dProblem p{};
+  p.dtype = random.pick({DType::f32, DType::f32, DType::f64, DType::bf16, DType::f16});
+  p.N = random.between(1, 3);
+  p.P = random.between(1, 9);
+  p.Q = random.between(1, random.one_in(3) ? 70 : 12);
+  p.groups = random.pick<int64_t>({1, 1, 2, 5});
+  p.C = p.groups * random.between(1, random.one_in(3) ? 130 : 9);
+  p.K = p.groups * random.between(1, random.one_in(5) ? 300 : 20);
+  p.R = random.between(1, 5);
+  p.S = random.between(p.R == 1 ? 2 : 1, 5);
+  p.stride = {random.between(1, 4), random.between(1, 4)};
+  p.dilation = {random.between(1, 3), random.between(1, 3)};
+  p.pad = {random.between(0, 4), random.between(0, 4)};
+  const auto extent = [&](int64_t outputs, int64_t stride, int64_t taps, int64_t dilation,
+                          int64_t pad) {
+    const int64_t least = (outputs - 1) * stride + (taps - 1) * dilation + 1 - 2 * pad;
+    return std::max<int64_t>(least + random.between(0, stride - 1), 1);
+  };
+  p.H = extent(p.P, p.stride.h, p.R, p.dilation.h, p.pad.h);
+  p.W = extent(p.Q, p.stride.w, p.S, p.dilation.w, p.pad.w);
+  const auto layout = [&] { return random.pick({Layout::nchw, Layout::nhwc, Layout::odd}); };
+  p.input = strides_of(layout(), Operands::input_sizes(p), random);
+  p.weight =
+      strides_of(random.pick({Layout::nchw, Layout::nhwc}), Operands::weight_sizes(p), random);
+  p.output = strides_of(layout(), Operands::output_sizes(p), random);
+  return {p, false};
+}
+
 }  // namespace
 
 FASTCONV_TEST(conv2d, fprop) {
@@ -254,6 +286,16 @@ FASTCONV_TEST(conv2d, few_pixels) {
     const Case c = few_pixels_case(random);
     check(cpu::reject_dot_products(c.problem) == nullptr, "is not for dot products");
     check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
+               random);
+  }
+}
+
+FASTCONV_TEST(conv2d, col2im) {
+  Random random(8);
+  for (int i = 0; i < 150; ++i) {
+    const Case c = col2im_case(random);
+    check(cpu::reject_col2im(c.problem) == nullptr, "is not for col2im");
+    check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
                random);
   }
 }

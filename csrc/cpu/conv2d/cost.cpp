@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "algorithm_list.h"
 #include "cpu/amx/blocking.h"
+#include "cpu/conv2d/col2im_plan.h"
 #include "cpu/conv2d/direct_wgrad_plan.h"
 #include "cpu/conv2d/grouped_plan.h"
 #include "cpu/conv2d/grouped_tiles_plan.h"
@@ -35,11 +37,18 @@ double gemm_rate(Isa isa) {
 
 // Bytes a second of one core.
 constexpr double kTransforms = 28e9;
-constexpr double kStreamedWeights = 11e9;
 constexpr double kPackedPixels = 12e9;   // im2col while packing
 constexpr double kPackedWeights = 12e9;  // weights while packing
-constexpr double kTransformedWeights = 2.2e9;
-constexpr double kFreshMemory = 1.5e9;  // the same where the workspace is mapped anew each call
+constexpr double kTurnedWeights = 5e9;   // for dgrad, where the taps of a filter are neighbours
+// The cache behind L2 is where machines differ most: streamed weights, what Winograd makes of them,
+// and the same where the workspace is mapped anew each call. On a Zen 4, which has 32 MB of it,
+// fitted to dgrad of eight layers of 3x3 on 7 to 14 pixels, relative to the other rates.
+struct WeightRates {
+  double streamed, transformed, fresh;
+};
+WeightRates weight_rates() {
+  return made_by_amd() ? WeightRates{20e9, 5e9, 1.8e9} : WeightRates{11e9, 2.2e9, 1.5e9};
+}
 // Winograd's gradient of the weight: its products' share of the rate of a large GEMM, the
 // transforms of both operands, and that of the sums. Fitted to ten layers of 64 to 512 channels on
 // 14 to 56 pixels, batch 1 and 8.
@@ -50,6 +59,13 @@ constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
 
 // Dot products: bytes of the weight a second, and seconds in which one of them adds up its lanes.
 constexpr double kRowsOfWeight = 17e9, kSumOfLanes = 8e-9;
+
+// col2im: a tile of its products takes so many steps of the reduction longer. Seconds of a sum that
+// is added to what it is part of: among neighbours, of a run of them, and turned to become so.
+// Fitted to 16 layers of 3 to 512 channels on 3 x 3 to 536 x 536 pixels, both layouts, on a Zen 4.
+constexpr double kStepsOfTile = 6;
+constexpr double kSum = 0.1e-9, kRunOfSums = 4e-9, kTurnedSum = 0.25e-9;
+constexpr double kShareOfGemm = 0.8;  // of its rate
 
 // The depthwise kernels for one channel of many filters: seconds of an output and of each of its
 // products, in planes and in channels_last; and what a call of im2col takes more. Fitted to 16
@@ -122,10 +138,11 @@ double as_double(int64_t x) { return static_cast<double>(x); }
 
 // The product of one group, times the groups. Filters that are the columns of C fill whole vectors.
 // share: of the products, those that are formed, as InsideTaps has it.
-// for_pixels: the elements of x, packed or copied.
+// for_pixels: the elements of x, packed or copied. classes: of pixels, each with taps of its own.
+// packed_weights: the bytes of the weight that are packed in a second.
 double im2col_gemm_seconds(double pixels, double depth, double share, double for_pixels,
                            int64_t filters, int64_t groups, bool filters_are_columns,
-                           bool packs_weights, Isa isa, int threads) {
+                           double classes, double packed_weights, Isa isa, int threads) {
   const int64_t lanes = isa == Isa::scalar ? 4 : isa == Isa::avx2 ? 8 : 16;
   const double width = as_double(filters_are_columns ? round_up(filters, lanes) : filters);
   // A tile of fewer rows than this waits for its loads.
@@ -133,13 +150,12 @@ double im2col_gemm_seconds(double pixels, double depth, double share, double for
   const double products = share * pixels * depth * std::max(width, kLeastRows) / gemm_rate(isa);
   // The weight is packed for every block of pixels, but once where products with padding are left
   // out.
-  const double times = share < 1 ? 1.0 : std::max(pixels / 256, 1.0);
-  const double for_weights = packs_weights ? depth * width * times * sizeof(float) : 0;
+  const double times = std::max(share < 1 ? 1.0 : pixels / 256, classes);
+  const double for_weights = depth * width * times * sizeof(float) / packed_weights;
   // Few pixels wait for panels of the weight from memory.
-  const double streamed = depth * width * sizeof(float) / kStreamedWeights;
+  const double streamed = depth * width * sizeof(float) / weight_rates().streamed;
   return as_double(groups) *
-         (std::max(products, streamed) + for_pixels * sizeof(float) / kPackedPixels +
-          for_weights / kPackedWeights) /
+         (std::max(products, streamed) + for_pixels * sizeof(float) / kPackedPixels + for_weights) /
          speed_up(threads);
 }
 
@@ -209,7 +225,7 @@ double terms_gather_seconds(const Gather& g, bool weight_is_packed, Isa isa, int
              (height * width * steps / rates.products + sums / rates.moved_sums +
               planes * packings * width * steps / rates.packed_pixels +
               (weight_is_packed ? 0 : height * steps / rates.packed_weights) +
-              more_bytes * height * steps / kStreamedWeights + runs * kAmxRun) /
+              more_bytes * height * steps / weight_rates().streamed + runs * kAmxRun) /
              terms_speed_up(isa, threads) +
          (whole_tiles ? 0 : short_runs_seconds(g, threads));
 }
@@ -221,6 +237,13 @@ double terms_fetch_seconds(double elements, Isa isa, int terms, int threads) {
 
 double share_of_products(const Gather& gather, Isa isa) {
   return InsideTaps(gather, blocking_for(isa).tile_rows).share();
+}
+
+// Bytes of the weight a second.
+constexpr double kNothingToDo = std::numeric_limits<double>::infinity();
+double dgrad_packed_weights(const Gather& g, Isa isa) {
+  if (!g.weight_filters_inner) return kTurnedWeights;
+  return reads_taps_in_turn(g, blocking_for(isa).tile_rows) ? kNothingToDo : kPackedWeights;
 }
 
 // Of one group: packed for every block of filters, or copied with their borders.
@@ -236,7 +259,7 @@ double elements_of_pixels(const Gather& g, double share, const Conv2dProblem& p,
 
 WinogradRates winograd_float_rates(Isa isa) {
   // A tile of the GEMM has up to 14 rows; below 8 the panel's loads outweigh the products.
-  return {isa == Isa::avx2 ? 15e9 : 32e9, kTransformedWeights, sizeof(float), 8, 1, 1};
+  return {isa == Isa::avx2 ? 15e9 : 32e9, weight_rates().transformed, sizeof(float), 8, 1, 1};
 }
 
 WinogradRates winograd_term_rates(int terms) {
@@ -255,13 +278,14 @@ double winograd_seconds(const WinogradConv& conv, int64_t outputs, const Winogra
                         (channels * (rates.bytes + sizeof(float)) + s.filters * 2 * sizeof(float)) *
                         (1 + slower_transforms_of_groups(conv)) / kTransforms;
   const double weight = s.points * channels * s.filters * rates.bytes;
-  const double transform =
-      weight_is_packed
-          ? 0
-          : weight / std::min(rates.transformed_weights,
-                              weight > kLargestKeptByMalloc ? kFreshMemory : kTransformedWeights);
+  const double transform = weight_is_packed ? 0
+                                            : weight / std::min(rates.transformed_weights,
+                                                                weight > kLargestKeptByMalloc
+                                                                    ? weight_rates().fresh
+                                                                    : weight_rates().transformed);
   constexpr double kStage = 5e-6;  // waking the threads
-  return as_double(conv.groups) * (products + arrays + weight / kStreamedWeights + transform) /
+  return as_double(conv.groups) *
+             (products + arrays + weight / weight_rates().streamed + transform) /
              speed_up(threads) +
          (threads > 1 ? 3 * kStage : 0);
 }
@@ -365,23 +389,58 @@ double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   const Gather gather = fprop_gather(p);
   const double share = share_of_products(gather, isa);
   const bool has_panels = p.weight_is_packed && (filters_are_columns || share < 1);
-  return im2col_gemm_seconds(as_double(p.N) * as_double(p.P * p.Q),
-                             as_double(p.group_in_channels() * p.R * p.S), share,
-                             elements_of_pixels(gather, share, p, isa), p.group_out_channels(),
-                             p.groups, filters_are_columns, !has_panels, isa, threads) +
+  return im2col_gemm_seconds(
+             as_double(p.N) * as_double(p.P * p.Q), as_double(p.group_in_channels() * p.R * p.S),
+             share, elements_of_pixels(gather, share, p, isa), p.group_out_channels(), p.groups,
+             filters_are_columns, 1, has_panels ? kNothingToDo : kPackedWeights, isa, threads) +
          short_runs_seconds(gather, threads);
 }
 
 double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   // Of the taps, each pixel takes part in those that its residue modulo the stride allows.
   const double taps = as_double(p.R * p.S) / as_double(p.stride.h) / as_double(p.stride.w);
-  const double share = share_of_products(dgrad_gather(p, 0, 0), isa);
+  const Gather first = dgrad_gather(p, 0, 0);
+  const double share = share_of_products(first, isa);
   const double for_pixels = sum_over_dgrad_classes(
       p, [&](const Gather& g) { return elements_of_pixels(g, share, p, isa); });
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.H * p.W),
                              as_double(p.group_out_channels()) * taps, share, for_pixels,
-                             p.group_in_channels(), p.groups, p.input.c == 1, true, isa, threads) +
+                             p.group_in_channels(), p.groups, p.input.c == 1,
+                             as_double(p.stride.h) * as_double(p.stride.w),
+                             dgrad_packed_weights(first, isa), isa, threads) +
          sum_over_dgrad_classes(p, [&](const Gather& g) { return short_runs_seconds(g, threads); });
+}
+
+double col2im_seconds(const Conv2dProblem& p, Isa isa, int threads) {
+  const Blocking& blocking = blocking_for(isa);
+  const int64_t lanes = blocking.vector_bytes / int64_t{sizeof(float)};
+  const Col2imPlan plan(p, {blocking.tile_rows, lanes * blocking.tile_vectors, lanes}, threads);
+  const double pixels = as_double(p.N) * as_double(p.P * p.Q);
+  const double filters = as_double(p.group_out_channels());
+  const double blocks = as_double(p.groups * plan.channels.parts);
+  const double columns = blocks * as_double(round_up(plan.most_columns(), lanes));
+  constexpr double kLeastRows = 6;
+  const double rows = std::max(pixels, kLeastRows);
+  const double products =
+      rows * (filters + kStepsOfTile) * columns / (kShareOfGemm * gemm_rate(isa));
+  const double streamed = filters * columns * sizeof(float) / weight_rates().streamed;
+  const bool in_floats = p.dtype == DType::f32 || p.dtype == DType::f64;
+  const double packings = plan.packs_filters || in_floats
+                              ? as_double(plan.packs_filters)
+                              : std::ceil(pixels / as_double(plan.pixels_a_block));
+  const double packed =
+      (packings * filters * columns + (p.output.c == 1 ? 0 : blocks * pixels * filters)) *
+      sizeof(float);
+  const double of_taps = as_double(p.N * p.P) * as_double(p.C) * as_double(plan.taps);
+  double added = of_taps * as_double(round_up(p.Q, lanes)) * kTurnedSum;
+  if (plan.order == FilterOrder::channels_inner) {
+    const double run = as_double(plan.channels.largest() * (p.dilation.w == 1 ? p.S : 1));
+    added = of_taps * as_double(p.Q) * (kSum + kRunOfSums / run);
+  }
+  const double stored =
+      as_double(p.N) * as_double(p.C) * as_double(p.H * p.W) * sizeof(float) / kPackedPixels;
+  return (std::max(products, streamed) + packed / kPackedWeights + added + stored) /
+         speed_up(static_cast<int>(std::min<int64_t>(threads, plan.tasks())));
 }
 
 double terms_fprop_seconds(const Conv2dProblem& p, Isa isa, int terms, int threads) {

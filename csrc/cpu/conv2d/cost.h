@@ -43,6 +43,9 @@ double grouped_wgrad_seconds(const Conv2dProblem& problem, int64_t lanes, int th
 // Dot products of the filters with few pixels.
 double dot_products_seconds(const Conv2dProblem& problem, int threads);
 
+// dgrad by col2im.
+double col2im_seconds(const Conv2dProblem& problem, Isa isa, int threads);
+
 // im2col + GEMM.
 double im2col_fprop_seconds(const Conv2dProblem& problem, Isa isa, int threads);
 double im2col_dgrad_seconds(const Conv2dProblem& problem, Isa isa, int threads);

@@ -108,6 +108,13 @@ Gather with_channels_innermost(Gather g) {
   return g;
 }
 
+bool reads_taps_in_turn(const Gather& g, int64_t tile_rows) {
+  constexpr int64_t kFewTiles = 4, kFewestChannels = 64;
+  return g.weight_filters_inner && (g.x.channel_innermost || g.x.taps() == 1) &&
+         !g.pixels_are_columns && g.x.pixels() <= kFewTiles * tile_rows &&
+         g.x.channels >= kFewestChannels;
+}
+
 bool dgrad_has_holes(const Conv2dProblem& p) {
   return has_empty_residue(p.H, p.R, p.stride.h, p.pad.h, p.dilation.h) ||
          has_empty_residue(p.W, p.S, p.stride.w, p.pad.w, p.dilation.w);

@@ -139,16 +139,8 @@ class GatherGemm {
            gather_.x.grid_w <= Shape::kBlockOfC / (2 * columns_of_block());
   }
 
-  // Few pixels leave packing the weight little to pay for. Within a tap it can be read in place,
-  // if its filters are neighbours: 3x3 dgrad on 7 x 7 pixels took 1.1 to 1.5 times as long by
-  // blocks across taps, with 64 channels and more; with 32, as long. For any number of threads the
-  // same.
   bool takes_taps_in_turn() const {
-    if constexpr (Target::kIsa == Isa::amx) return false;
-    constexpr int64_t kFewPixels = 4 * Shape::kTileRows, kFewestChannels = 64;
-    return gather_.weight_filters_inner && gather_.x.channel_innermost && gather_.x.taps() > 1 &&
-           !gather_.pixels_are_columns && pixels_ <= kFewPixels &&
-           gather_.x.channels >= kFewestChannels;
+    return Target::kIsa != Isa::amx && reads_taps_in_turn(gather_, Shape::kTileRows);
   }
 
   // Groups vary fastest: they share the plan of their pixels.

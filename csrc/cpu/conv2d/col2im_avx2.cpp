@@ -1,0 +1,39 @@
+// dgrad by col2im for AVX2; im2col_gemm_avx2.cpp says why the includes lie as they do.
+#if defined(__x86_64__)
+// GCC 12 warns of the deliberately undefined operands inside its own header (bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "cpu/conv2d/col2im_plan.h"
+#include "cpu/conv2d/cost.h"
+#include "cpu/conv2d/entries.h"
+#include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/in_place_pixels.h"
+#include "cpu/conv2d/inside_taps.h"
+#include "cpu/conv2d/pixel_plan.h"
+#include "cpu/conv2d/worker_pool.h"
+#include "cpu/dispatch_dtype.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/parallel.h"
+#include "cpu/workspace.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#include "cpu/gemm/vector_avx2.h"
+// After the vectors.
+#include "cpu/conv2d/col2im_gemm.h"
+
+namespace fastconv::cpu {
+
+const Conv2dAlgorithm conv2d_dgrad_col2im_avx2 =
+    Col2imAlgorithm<Avx2>::dgrad_algorithm("conv2d_dgrad_col2im_avx2");
+
+}  // namespace fastconv::cpu
+#pragma GCC pop_options
+#endif  // __x86_64__

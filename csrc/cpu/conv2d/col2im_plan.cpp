@@ -1,0 +1,89 @@
+#include "cpu/conv2d/col2im_plan.h"
+
+#include <algorithm>
+
+namespace fastconv::cpu {
+namespace {
+
+// Columns of the product that a task has at least, where channels can be cut so: three blocks of B.
+constexpr int64_t kColumns = 3 * kBlockColumns;
+// Sums of a block of pixels: 128 KiB of floats, beside a block of B in L2. Where that is room for
+// more columns of all pixels, pieces of the weight's rows are the longer for it.
+constexpr int64_t kSums = 32 * 1024;
+// Bounds of the workspace: columns where a block of channels has more taps, and elements of rows.
+constexpr int64_t kMostColumns = 2048, kMostInRows = 1 << 18;
+// Blocks of pixels that are worth packing the weight for, and elements of a task's panels.
+constexpr int64_t kFewBlocks = 2, kMostInPanels = 1 << 20;
+// The finest cut of channels, of any instruction set.
+constexpr int64_t kWidestTile = 32;
+
+int64_t rows_of_window(const Conv2dProblem& p) {
+  return std::min(p.H, (p.R - 1) * p.dilation.h + 1);
+}
+
+// Whether strides are those of neighbours in this order, the last fastest. Of an extent of one they
+// may be anything.
+struct Dimension {
+  int64_t size, stride;
+};
+bool follow(const Dimension (&dimensions)[3]) {
+  int64_t filled = 1;
+  for (int i = 2; i >= 0; --i) {
+    if (dimensions[i].size == 1) continue;
+    if (dimensions[i].stride != filled) return false;
+    filled *= dimensions[i].size;
+  }
+  return true;
+}
+
+}  // namespace
+
+FilterOrder filter_order(const Conv2dProblem& p) {
+  const Dimension channel{p.group_in_channels(), p.weight.c}, row{p.R, p.weight.h},
+      column{p.S, p.weight.w};
+  if (follow({row, column, channel})) return FilterOrder::channels_inner;
+  if (follow({channel, row, column})) return FilterOrder::taps_inner;
+  return FilterOrder::neither;
+}
+
+Col2imPlan::Col2imPlan(const Conv2dProblem& p, const Col2imTile& tile, int threads)
+    : order(filter_order(p)), taps(p.R * p.S), groups(p.groups), rows(rows_of_window(p)) {
+  const int64_t group_channels = p.group_in_channels();
+  const int64_t unit = order == FilterOrder::channels_inner ? tile.columns : 1;
+  const int64_t wanted_columns = std::max(kColumns, kSums / (p.N * p.P * p.Q));
+  channels = EvenParts::at_most(group_channels, std::max(wanted_columns / taps, unit), unit);
+  images = {p.N, 1, 1};
+  const int64_t others = groups * channels.parts;
+  if (others < threads) {
+    images.parts = std::min<int64_t>(p.N, ceil_div(threads, others));
+    const int64_t wanted = ceil_div(threads, groups * images.parts);
+    channels.parts = std::clamp(wanted, channels.parts,
+                                std::max(channels.parts, ceil_div(group_channels, unit)));
+  }
+  const int64_t most = std::max(kSums / round_up(most_columns(), tile.lanes), 2 * tile.rows);
+  const int64_t pixels = images.largest() * p.P * p.Q;
+  const auto blocks = EvenParts::at_most(pixels, most, tile.rows);
+  pixels_a_block = blocks.largest();
+  packs_filters = blocks.parts >= kFewBlocks &&
+                  p.group_out_channels() <= kMostInPanels / round_up(most_columns(), tile.columns);
+}
+
+const char* reject_col2im(const Conv2dProblem& p) {
+  if (p.N == 0 || p.C == 0 || p.K == 0 || p.H == 0 || p.W == 0 || p.P == 0 || p.Q == 0) {
+    return "is for tensors that are not empty";
+  }
+  if (p.R == 1 && p.S == 1) return "is for windows of more than one tap";
+  if (filter_order(p) == FilterOrder::neither) {
+    return "is for weights whose filters are contiguous, or channels_last";
+  }
+  const int64_t least = std::min(p.group_in_channels(), kWidestTile);
+  if (p.R > kMostColumns || p.S > kMostColumns || p.R * p.S * least > kMostColumns) {
+    return "is for windows of at most 2048 elements of 32 channels";
+  }
+  if (p.W > kMostInRows || rows_of_window(p) * p.W * least > kMostInRows) {
+    return "is for windows that reach at most 2^18 elements of 32 channels";
+  }
+  return nullptr;
+}
+
+}  // namespace fastconv::cpu
