@@ -192,13 +192,15 @@ struct Col2imAlgorithm {
   }
 
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "dgrad", Target::kIsa, kAllDTypes, 4e-7,
-             "a product with the weight as it lies, whose sums are added where the windows stand; "
-             "workspace about 1 MB a thread, and at most 4 MB for the rows in a window's reach"},
-            reject_col2im,
-            workspace,
-            dgrad,
-            cost};
+    return {
+        {name, "conv2d", "dgrad", Target::kIsa, kAllDTypes, 4e-7,
+         "a product with the weight as it lies, whose sums are added where the windows stand; "
+         "workspace of a thread about 1 MB, up to 4 MB for its part of the weight where that is "
+         "packed, and up to 8 MB for the rows in a window's reach"},
+        reject_col2im,
+        workspace,
+        dgrad,
+        cost};
   }
 };
 

@@ -10,12 +10,13 @@ constexpr int64_t kColumns = 3 * kBlockColumns;
 // Sums of a block of pixels: 128 KiB of floats, beside a block of B in L2. Where that is room for
 // more columns of all pixels, pieces of the weight's rows are the longer for it.
 constexpr int64_t kSums = 32 * 1024;
-// Bounds of the workspace: columns where a block of channels has more taps, and elements of rows.
-constexpr int64_t kMostColumns = 2048, kMostInRows = 1 << 18;
+// Bounds of the workspace: columns of the finest block of channels, which an instruction set cuts
+// in tiles of up to 32, and floats of the rows that a window reaches over, in blocks of 256
+// channels.
+constexpr int64_t kMostColumns = 2048, kWidestTile = 32;
+constexpr int64_t kMostInRows = 1 << 20, kLargeBlock = 256;
 // Blocks of pixels that are worth packing the weight for, and elements of a task's panels.
 constexpr int64_t kFewBlocks = 2, kMostInPanels = 1 << 20;
-// The finest cut of channels, of any instruction set.
-constexpr int64_t kWidestTile = 32;
 
 int64_t rows_of_window(const Conv2dProblem& p) {
   return std::min(p.H, (p.R - 1) * p.dilation.h + 1);
@@ -50,7 +51,7 @@ Col2imPlan::Col2imPlan(const Conv2dProblem& p, const Col2imTile& tile, int threa
     : order(filter_order(p)), taps(p.R * p.S), groups(p.groups), rows(rows_of_window(p)) {
   const int64_t group_channels = p.group_in_channels();
   const int64_t unit = order == FilterOrder::channels_inner ? tile.columns : 1;
-  const int64_t wanted_columns = std::max(kColumns, kSums / (p.N * p.P * p.Q));
+  const int64_t wanted_columns = std::max(kColumns, kSums / (p.N * p.P * p.Q + tile.lanes));
   channels = EvenParts::at_most(group_channels, std::max(wanted_columns / taps, unit), unit);
   images = {p.N, 1, 1};
   const int64_t others = groups * channels.parts;
@@ -76,12 +77,13 @@ const char* reject_col2im(const Conv2dProblem& p) {
   if (filter_order(p) == FilterOrder::neither) {
     return "is for weights whose filters are contiguous, or channels_last";
   }
-  const int64_t least = std::min(p.group_in_channels(), kWidestTile);
-  if (p.R > kMostColumns || p.S > kMostColumns || p.R * p.S * least > kMostColumns) {
+  const int64_t channels = p.group_in_channels();
+  const int64_t fewest = std::min(channels, kWidestTile);
+  if (p.R > kMostColumns || p.S > kMostColumns || p.R * p.S * fewest > kMostColumns) {
     return "is for windows of at most 2048 elements of 32 channels";
   }
-  if (p.W > kMostInRows || rows_of_window(p) * p.W * least > kMostInRows) {
-    return "is for windows that reach at most 2^18 elements of 32 channels";
+  if (rows_of_window(p) * p.W > kMostInRows / std::min(channels, kLargeBlock)) {
+    return "is for windows that reach over at most 2^20 elements of 256 channels";
   }
   return nullptr;
 }
