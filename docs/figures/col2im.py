@@ -1,55 +1,50 @@
 """col2im: a row of sums for each pixel of the output, added where its window stands."""
 
+from collections.abc import Callable
+
 from drawing import BLUE, GREEN, ORANGE, YELLOW, arrow, canvas, grid, text
 
 axes = canvas(34, 14.5)
 CELL = 1.05
 FIRST, SECOND, BOTH = BLUE, YELLOW, GREEN
 
+
+def matrix(
+    left: float, top: float, columns: int, label: Callable[[int], str], fills: list[str]
+) -> None:
+    """Rows of cells from (left, top) on, one for each colour."""
+    grid(
+        axes,
+        (left, top),
+        len(fills),
+        columns,
+        lambda i, j: fills[i],
+        lambda i, j: label(j),
+        cell=CELL,
+        text_size=7.5,
+    )
+
+
+def tap(j: int) -> str:
+    return f"{j // 3},{j % 3}"
+
+
 text(axes, (2.9, 0.9), "grad_output", bold=True)
 text(axes, (2.9, 2.0), "pixels x K", size=9)
-grid(
-    axes,
-    (0.8, 3.0),
-    2,
-    4,
-    lambda i, j: (FIRST, SECOND)[i],
-    lambda i, j: f"k{j}",
-    cell=CELL,
-    text_size=8,
-)
-text(axes, (0.5, 3.55), "p", align="right", size=9)
-text(axes, (0.5, 4.6), "q", align="right", size=9)
+matrix(0.8, 3.0, 4, lambda j: f"k{j}", [FIRST, SECOND])
 
 text(axes, (12.6, 0.9), "weight, as it lies", bold=True)
 text(axes, (12.6, 2.0), "K x (taps and channels)", size=9)
-grid(
-    axes,
-    (7.9, 3.0),
-    4,
-    9,
-    lambda i, j: ORANGE,
-    lambda i, j: f"{j // 3},{j % 3}",
-    cell=CELL,
-    text_size=7.5,
-)
+matrix(7.9, 3.0, 9, tap, [ORANGE] * 4)
 text(axes, (6.45, 4.0), "x", size=13)
 
 text(axes, (12.6, 8.8), "sums", bold=True)
 text(axes, (12.6, 9.9), "every pixel's share of each tap", size=9)
-grid(
-    axes,
-    (7.9, 10.9),
-    2,
-    9,
-    lambda i, j: (FIRST, SECOND)[i],
-    lambda i, j: f"{j // 3},{j % 3}",
-    cell=CELL,
-    text_size=7.5,
-)
+matrix(7.9, 10.9, 9, tap, [FIRST, SECOND])
 arrow(axes, (12.6, 7.4), (12.6, 8.3))
-text(axes, (7.6, 11.45), "p", align="right", size=9)
-text(axes, (7.6, 12.5), "q", align="right", size=9)
+for right, top in ((0.5, 3.55), (7.6, 11.45)):
+    text(axes, (right, top), "p", align="right", size=9)
+    text(axes, (right, top + CELL), "q", align="right", size=9)
 
 
 def cell_of_windows(i: int, j: int) -> str:
