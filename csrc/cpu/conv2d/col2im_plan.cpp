@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/conv2d/neighbours.h"
+
 namespace fastconv::cpu {
 namespace {
 
@@ -22,28 +24,13 @@ int64_t rows_of_window(const Conv2dProblem& p) {
   return std::min(p.H, (p.R - 1) * p.dilation.h + 1);
 }
 
-// Whether strides are those of neighbours in this order, the last fastest. Of an extent of one they
-// may be anything.
-struct Dimension {
-  int64_t size, stride;
-};
-bool follow(const Dimension (&dimensions)[3]) {
-  int64_t filled = 1;
-  for (int i = 2; i >= 0; --i) {
-    if (dimensions[i].size == 1) continue;
-    if (dimensions[i].stride != filled) return false;
-    filled *= dimensions[i].size;
-  }
-  return true;
-}
-
 }  // namespace
 
 FilterOrder filter_order(const Conv2dProblem& p) {
   const Dimension channel{p.group_in_channels(), p.weight.c}, row{p.R, p.weight.h},
       column{p.S, p.weight.w};
-  if (follow({row, column, channel})) return FilterOrder::channels_inner;
-  if (follow({channel, row, column})) return FilterOrder::taps_inner;
+  if (are_neighbours({{row, column, channel}})) return FilterOrder::channels_inner;
+  if (are_neighbours({{channel, row, column}})) return FilterOrder::taps_inner;
   return FilterOrder::neither;
 }
 

@@ -40,9 +40,8 @@ class Col2imRows {
     for (int64_t s = 0; s < p.S; ++s) {
       const int64_t first = s * p.dilation.w - p.pad.w;
       const int64_t residue = (first % p.stride.w + p.stride.w) % p.stride.w;
-      const int64_t begin = first_reaching(0, p.stride.w, first);
-      const int64_t end = first_reaching(p.W, p.stride.w, first);
-      column_taps_[s] = {residue * of_residue_ + (first - residue) / p.stride.w, begin, end};
+      column_taps_[s] = {residue * of_residue_ + (first - residue) / p.stride.w,
+                         steps_inside(first, p.stride.w, p.Q, p.W)};
     }
   }
 
@@ -59,7 +58,7 @@ class Col2imRows {
   // The sums of a run of pixels of one row of output, `stride` apart.
   void add(int64_t row, Range columns, const Accumulator* sums, int64_t stride) {
     const int64_t top = row * p_.stride.h - p_.pad.h;
-    const Range taps = inside(top, p_.dilation.h, p_.R, p_.H);
+    const Range taps = steps_inside(top, p_.dilation.h, p_.R, p_.H);
     if (taps.size == 0) return;
     enter_rows(top + (taps.begin + taps.size - 1) * p_.dilation.h + 1);
     for (int64_t r = taps.begin; r < taps.begin + taps.size; ++r) {
@@ -84,20 +83,12 @@ class Col2imRows {
   }
 
  private:
-  // Of a column tap: pixel q of output adds to what lies `place` + q behind the row's first column,
-  // if begin <= q < end.
+  // Of a column tap: each of these pixels of a row of output, q, adds to what lies `place` + q
+  // behind the row's first column.
   struct ColumnTap {
-    int64_t place, begin, end;
+    int64_t place;
+    Range pixels;
   };
-
-  // The taps that lie in [0, extent).
-  static Range inside(int64_t first, int64_t dilation, int64_t count, int64_t extent) {
-    if (count == 1) return {0, first >= 0 && first < extent ? 1 : 0};
-    const int64_t begin = first_reaching(0, dilation, first);
-    const int64_t end = first_reaching(extent, dilation, first);
-    const int64_t last = end < count ? end : count;
-    return {begin, last > begin ? last - begin : 0};
-  }
 
   int64_t plane_row() const { return channels_inner_ ? p_.W : residues_ * of_residue_; }
   int64_t a_row() const { return plane_row() * (channels_inner_ ? channels_ : 1); }
@@ -120,7 +111,7 @@ class Col2imRows {
   void add_pixel(Range rows, int64_t left, const Accumulator* sums) {
     const Range columns = left >= 0 && left + (p_.S - 1) * p_.dilation.w < p_.W
                               ? Range{0, p_.S}
-                              : inside(left, p_.dilation.w, p_.S, p_.W);
+                              : steps_inside(left, p_.dilation.w, p_.S, p_.W);
     if (columns.size == 0) return;
     const int64_t first = left + columns.begin * p_.dilation.w;
     for (int64_t r = rows.begin; r < rows.begin + rows.size; ++r) {
@@ -176,8 +167,9 @@ class Col2imRows {
         for (int64_t s = p_.S - 1; s >= 0; --s) {
           const ColumnTap& tap = column_taps_[s];
           Accumulator* const to = at_ + c * a_plane() + row_of_tap_[r] + tap.place + pixels.begin;
-          const uint32_t lanes = lanes_below(tap.end - pixels.begin) &
-                                 ~lanes_below(tap.begin - pixels.begin) & first_lanes(pixels.size);
+          const int64_t begin = tap.pixels.begin - pixels.begin;
+          const uint32_t lanes =
+              lanes_below(begin + tap.pixels.size) & ~lanes_below(begin) & first_lanes(pixels.size);
           add_turned(turned_ + (r * p_.S + s) * kLanes, taps * kLanes, lanes, count, to);
         }
       }

@@ -2,25 +2,19 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+
+#include "cpu/conv2d/neighbours.h"
 
 namespace fastconv::cpu {
 namespace {
 
 // Whether the elements of a filter fill one piece of memory, in whatever order.
 bool filters_are_rows(const Conv2dProblem& p) {
-  struct Dimension {
-    int64_t size, stride;
-  };
   std::array<Dimension, 3> of_filter{
       {{p.group_in_channels(), p.weight.c}, {p.R, p.weight.h}, {p.S, p.weight.w}}};
-  std::ranges::sort(of_filter, {}, &Dimension::stride);
-  int64_t filled = 1;
-  for (const Dimension& dimension : of_filter) {
-    if (dimension.size == 1) continue;
-    if (dimension.stride != filled) return false;
-    filled *= dimension.size;
-  }
-  return true;
+  std::ranges::sort(of_filter, std::ranges::greater{}, &Dimension::stride);
+  return are_neighbours(of_filter);
 }
 
 }  // namespace

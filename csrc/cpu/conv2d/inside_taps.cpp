@@ -6,10 +6,7 @@ namespace fastconv::cpu {
 
 Range InsideTaps::inside(const Taps& taps, int64_t tap, int64_t step, int64_t extent,
                          int64_t grid) {
-  const int64_t offset = taps.offset + tap * taps.offset_step;
-  const int64_t begin = std::min(first_reaching(0, step, offset), grid);
-  const int64_t end = std::min(first_reaching(extent, step, offset), grid);
-  return {begin, std::max<int64_t>(end - begin, 0)};
+  return steps_inside(taps.offset + tap * taps.offset_step, step, grid, extent);
 }
 
 double InsideTaps::time_of_columns(int64_t inside) const {

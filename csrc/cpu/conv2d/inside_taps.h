@@ -15,6 +15,13 @@ inline int64_t first_reaching(int64_t bound, int64_t step, int64_t offset) {
   return step == 1 ? bound - offset : ceil_div(bound - offset, step);
 }
 
+// Which g < count have offset + g * step in [0, extent).
+inline Range steps_inside(int64_t offset, int64_t step, int64_t count, int64_t extent) {
+  const int64_t from = first_reaching(0, step, offset), to = first_reaching(extent, step, offset);
+  const int64_t begin = from < count ? from : count, end = to < count ? to : count;
+  return {begin, larger(end - begin, 0)};
+}
+
 class InsideTaps {
  public:
   // tile_rows: the pixels that one tile of A takes.
