@@ -33,6 +33,8 @@ SHARED_SOURCES = [
     "csrc/conv2d_op.cpp",
     "csrc/max_pool2d_op.cpp",
     "csrc/precision.cpp",
+    "csrc/recorded_conv2d.cpp",
+    "csrc/surroundings.cpp",
     "csrc/torch_adapter.cpp",
     "csrc/validate.cpp",
     "csrc/verbose.cpp",

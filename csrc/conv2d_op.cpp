@@ -186,12 +186,9 @@ Tensor conv2d_eager(const Tensor& input, const Tensor& weight, const std::option
   return run_fprop(input, weight, bias, geometry.params(), {});
 }
 
-std::tuple<std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>>
-conv2d_backward_eager(const Tensor& grad_output, const Tensor& input, const Tensor& weight,
-                      int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w,
-                      int64_t dilation_h, int64_t dilation_w, int64_t groups, bool needs_input,
-                      bool needs_weight, bool needs_bias) {
-  const Geometry geometry{{stride_h, stride_w}, {pad_h, pad_w}, {dilation_h, dilation_w}, groups};
+Conv2dGradients conv2d_backward(const Tensor& grad_output, const Tensor& input,
+                                const Tensor& weight, const Conv2dParams& params, bool needs_input,
+                                bool needs_weight, bool needs_bias) {
   const Shape input_shape(input), weight_shape(weight);
   const bool convolves = input_shape.sizes.size() >= 3 && input_shape.sizes.size() <= 4 &&
                          weight_shape.sizes.size() == 4;
@@ -201,13 +198,12 @@ conv2d_backward_eager(const Tensor& grad_output, const Tensor& input, const Tens
   const bool channels_last = weight_suggests || suggests_channels_last(input_shape);
   std::optional<Tensor> grad_input, grad_weight, grad_bias;
   if (needs_input) {
-    grad_input =
-        run_dgrad(grad_output, weight, input_shape.sizes, geometry.params(), channels_last, {});
+    grad_input = run_dgrad(grad_output, weight, input_shape.sizes, params, channels_last, {});
   }
   if (needs_weight) {
     // torch gives the zero gradient of an empty batch in the weight's own layout.
     const bool empty_batch = input_shape.batched() && input_shape.sizes[0] == 0;
-    grad_weight = run_wgrad(grad_output, input, weight_shape.sizes, geometry.params(),
+    grad_weight = run_wgrad(grad_output, input, weight_shape.sizes, params,
                             empty_batch ? weight_suggests : channels_last, {});
   }
   if (needs_bias) {
@@ -216,7 +212,7 @@ conv2d_backward_eager(const Tensor& grad_output, const Tensor& input, const Tens
       require_dense(grad_output, "grad_output");
       const DType dtype = require_dtype(grad_output, "conv2d_grad_bias");
       check_grad_output(
-          conv2d_problem(dtype, input_shape.sizes, weight_shape.sizes, nullptr, geometry.params()),
+          conv2d_problem(dtype, input_shape.sizes, weight_shape.sizes, nullptr, params),
           Shape(grad_output).sizes, input_shape.batched());
     }
     grad_bias = conv2d_grad_bias(grad_output);

@@ -49,16 +49,16 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
 
 Tensor conv2d_grad_bias(const Tensor& grad_output);
 
-// conv2d() and its three gradients, those that are wanted, with plain integers for lists: torch
-// takes about 1 us to hand over a list, and as long for each further call of an operator.
+// Of input, weight and bias, those that are wanted.
+using Conv2dGradients =
+    std::tuple<std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>>;
+Conv2dGradients conv2d_backward(const Tensor& grad_output, const Tensor& input,
+                                const Tensor& weight, const Conv2dParams& params, bool needs_input,
+                                bool needs_weight, bool needs_bias);
+
+// conv2d() with plain integers for lists: torch takes about 1 us to hand over a list.
 Tensor conv2d_eager(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
                     int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w,
                     int64_t dilation_h, int64_t dilation_w, int64_t groups);
-
-std::tuple<std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>>
-conv2d_backward_eager(const Tensor& grad_output, const Tensor& input, const Tensor& weight,
-                      int64_t stride_h, int64_t stride_w, int64_t pad_h, int64_t pad_w,
-                      int64_t dilation_h, int64_t dilation_w, int64_t groups, bool needs_input,
-                      bool needs_weight, bool needs_bias);
 
 }  // namespace fastconv

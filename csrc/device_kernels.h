@@ -5,6 +5,7 @@
 
 #include "conv2d_op.h"
 #include "max_pool2d_op.h"
+#include "recorded_conv2d.h"
 
 namespace fastconv {
 
@@ -18,10 +19,20 @@ void implement_on_device(Library& m) {
   m.impl("max_pool2d_with_indices", TORCH_BOX(&max_pool2d_with_indices));
   m.impl("max_pool2d_backward", TORCH_BOX(&max_pool2d_backward));
   m.impl("_conv2d", TORCH_BOX(&conv2d_eager));
-  m.impl("_conv2d_backward", TORCH_BOX(&conv2d_backward_eager));
   m.impl("_max_pool2d", TORCH_BOX(&max_pool2d_eager));
   m.impl("_max_pool2d_with_indices", TORCH_BOX(&max_pool2d_with_indices_eager));
   m.impl("_max_pool2d_backward", TORCH_BOX(&max_pool2d_backward_eager));
+}
+
+// What autograd calls by names of torch's, of its own convolution (recorded_conv2d.h).
+template <class Library>
+void implement_recorded_forward(Library& m) {
+  m.impl("convolution_overrideable", TORCH_BOX(&recorded_conv2d));
+}
+
+template <class Library>
+void implement_recorded_backward(Library& m) {
+  m.impl("convolution_backward_overrideable", TORCH_BOX(&recorded_conv2d_backward));
 }
 
 }  // namespace fastconv

@@ -1,92 +1,19 @@
 #include "eager_call.h"
 
-#include <vector>
+#include "surroundings.h"
 
 namespace py = pybind11;
 
 namespace fastconv {
 namespace {
 
-struct Names {
-  PyObject* dtype = PyUnicode_InternFromString("dtype");
-  PyObject* requires_grad = PyUnicode_InternFromString("requires_grad");
-  PyObject* current_level = PyUnicode_InternFromString("_current_level");
-};
-
-// What the stable ABI cannot say, asked of torch's Python side.
-class Surroundings {
- public:
-  explicit Surroundings(const py::dict& given)
-      : tensor_(given["tensor"]),
-        parameter_(given["parameter"]),
-        dtypes_(given["dtypes"]),
-        forward_ad_(given["forward_ad"]),
-        is_grad_enabled_(given["is_grad_enabled"]),
-        has_torch_function_(given["has_torch_function"]) {
-    for (py::handle obstacle : given["obstacles"]) {
-      obstacles_.push_back(py::reinterpret_borrow<py::object>(obstacle));
-    }
+py::tuple tuple_of(PyObject* const* items, Py_ssize_t count) {
+  py::tuple out(count);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyTuple_SET_ITEM(out.ptr(), i, py::reinterpret_borrow<py::object>(items[i]).release().ptr());
   }
-
-  // Is that a tensor whose class sees no calls, or None where that may be?
-  bool is_plain(PyObject* tensor) const {
-    PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
-    return type == tensor_.ptr() || type == parameter_.ptr();
-  }
-  bool has_kernels(PyObject* tensor) const {
-    const py::object dtype = attribute(tensor, names_.dtype);
-    return checked(PySet_Contains(dtypes_.ptr(), dtype.ptr())) != 0;
-  }
-
-  // As _autograd_function.py's nothing_between() has it, and no algorithm asked for by name.
-  bool nothing_between(PyObject* const* tensors, size_t count) const {
-    const py::object modes = called(has_torch_function_.ptr(), tensors, count);
-    if (checked(PyObject_IsTrue(modes.ptr())) != 0) return false;
-    const py::object level = attribute(forward_ad_.ptr(), names_.current_level);
-    if (checked(PyLong_AsLong(level.ptr())) >= 0) return false;
-    for (const py::object& obstacle : obstacles_) {
-      if (is_true(obstacle.ptr())) return false;
-    }
-    return true;
-  }
-
-  bool records(PyObject* const* tensors, size_t count) const {
-    if (!is_true(is_grad_enabled_.ptr())) return false;
-    for (size_t i = 0; i < count; ++i) {
-      if (tensors[i] == Py_None) continue;
-      const py::object asks = attribute(tensors[i], names_.requires_grad);
-      if (checked(PyObject_IsTrue(asks.ptr())) != 0) return true;
-    }
-    return false;
-  }
-
-  // New references; a Python exception becomes a C++ one.
-  static py::object called(PyObject* callable, PyObject* const* args, size_t count) {
-    return owned(PyObject_Vectorcall(callable, args, count, nullptr));
-  }
-
- private:
-  static py::object owned(PyObject* object) {
-    if (object == nullptr) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(object);
-  }
-  static py::object attribute(PyObject* of, PyObject* name) {
-    return owned(PyObject_GetAttr(of, name));
-  }
-  template <class Integer>
-  static Integer checked(Integer answer) {
-    if (answer == -1 && PyErr_Occurred()) throw py::error_already_set();
-    return answer;
-  }
-  static bool is_true(PyObject* callable) {
-    const py::object answer = called(callable, nullptr, 0);
-    return checked(PyObject_IsTrue(answer.ptr())) != 0;
-  }
-
-  Names names_;
-  py::object tensor_, parameter_, dtypes_, forward_ad_, is_grad_enabled_, has_torch_function_;
-  std::vector<py::object> obstacles_;
-};
+  return out;
+}
 
 // (height, width) where there is nothing to convert. Borrowed references.
 bool take_pair(PyObject* value, PyObject** to) {
@@ -100,19 +27,16 @@ bool take_pair(PyObject* value, PyObject** to) {
   return PyLong_CheckExact(to[0]) && PyLong_CheckExact(to[1]);
 }
 
+// As short as torch takes it: each number of a list is looked at five times, 0.1 us in all.
+py::tuple shortest_list(PyObject* const* pair) {
+  return tuple_of(pair, pair[0] == pair[1] ? 1 : 2);
+}
+
 // What an operator for plain integers raises where it is not the one to call: the way for every
 // other call ends in the right words.
 bool was_refused(const py::error_already_set& error) {
   return error.matches(PyExc_RuntimeError) || error.matches(PyExc_TypeError) ||
          error.matches(PyExc_OverflowError);
-}
-
-py::tuple tuple_of(PyObject* const* items, Py_ssize_t count) {
-  py::tuple out(count);
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyTuple_SET_ITEM(out.ptr(), i, py::reinterpret_borrow<py::object>(items[i]).release().ptr());
-  }
-  return out;
 }
 
 class EagerConv2d {
@@ -141,11 +65,7 @@ class EagerConv2d {
     if (!surroundings_.has_kernels(args[0]) || !surroundings_.nothing_between(args, 3)) {
       return py::none();
     }
-    if (surroundings_.records(args, 3)) {
-      const py::tuple numbers = tuple_of(geometry, 7);
-      PyObject* const recorded[] = {args[0], args[1], bias, numbers.ptr()};
-      return Surroundings::called(record_.ptr(), recorded, 4);
-    }
+    if (surroundings_.records(args, 3)) return recorded(args, geometry);
     PyObject* call[12] = {args[0], args[1], bias};
     size_t count = 3;
     const bool has_memo = PyTuple_CheckExact(kept) && PyTuple_GET_SIZE(kept) >= 2;
@@ -155,8 +75,20 @@ class EagerConv2d {
   }
 
  private:
+  py::object recorded(PyObject* const* tensors, PyObject* const* geometry) const {
+    // Other devices may have kernels of torch's under this name.
+    if (!surroundings_.is_on_our_devices(tensors[0])) return py::none();
+    const py::tuple stride = shortest_list(geometry), padding = shortest_list(geometry + 2),
+                    dilation = shortest_list(geometry + 4);
+    PyObject* const call[] = {tensors[0],    tensors[1],     tensors[2], stride.ptr(),
+                              padding.ptr(), dilation.ptr(), Py_False,   no_output_padding_.ptr(),
+                              geometry[6]};
+    return Surroundings::called(record_.ptr(), call, std::size(call));
+  }
+
   Surroundings surroundings_;
   py::object run_, run_kept_, record_;
+  py::tuple no_output_padding_;
 };
 
 class EagerMaxPool2d {

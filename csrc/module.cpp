@@ -5,6 +5,7 @@
 #include "cpu/max_pool2d/algorithms.h"
 #include "eager_call.h"
 #include "python_face.h"
+#include "recorded_conv2d.h"
 
 namespace fastconv {
 namespace {
@@ -72,4 +73,5 @@ PYBIND11_MODULE(_C, m) {
   m.def("isa", &fastconv::isa);
   fastconv::define_face<fastconv::CpuBackend>(m);
   fastconv::define_eager_calls(m);
+  fastconv::define_recorded_conv2d(m);
 }

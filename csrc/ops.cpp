@@ -32,10 +32,6 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
       "_conv2d(Tensor input, Tensor weight, Tensor? bias, int stride_h, int stride_w, int pad_h, "
       "int pad_w, int dilation_h, int dilation_w, int groups) -> Tensor");
   m.def(
-      "_conv2d_backward(Tensor grad_output, Tensor input, Tensor weight, int stride_h, "
-      "int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, "
-      "bool needs_input, bool needs_weight, bool needs_bias) -> (Tensor?, Tensor?, Tensor?)");
-  m.def(
       "_max_pool2d(Tensor input, int kernel_h, int kernel_w, int stride_h, int stride_w, "
       "int pad_h, int pad_w, int dilation_h, int dilation_w, bool ceil_mode) -> Tensor");
   m.def(
@@ -46,6 +42,12 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
       "_max_pool2d_backward(Tensor grad_output, Tensor indices, int height, int width, "
       "bool channels_last, int kernel_h, int kernel_w, int stride_h, int stride_w, int pad_h, "
       "int pad_w, int dilation_h, int dilation_w, bool ceil_mode, str algorithm=\"\") -> Tensor");
+  // What a backward pass of torch's own node becomes where somebody watches it.
+  m.def(
+      "_conv2d_gradients(Tensor grad_output, Tensor input, Tensor weight, SymInt[] stride, "
+      "SymInt[] padding, SymInt[] dilation, SymInt groups, bool needs_input, bool needs_weight, "
+      "bool needs_bias) "
+      "-> (Tensor?, Tensor?, Tensor?)");
   // Of the CPU alone, and of inference: neither has a derivative.
   m.def(
       "conv2d_pack_weight(Tensor weight, SymInt[] input_size, SymInt[2] stride=1, "
@@ -74,3 +76,6 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   m.impl("conv2d_packed_algorithm", TORCH_BOX(&fastconv::conv2d_packed_algorithm));
   m.impl("weight_fingerprint", TORCH_BOX(&fastconv::weight_fingerprint));
 }
+
+STABLE_TORCH_LIBRARY_IMPL(aten, CPU, m) { fastconv::implement_recorded_forward(m); }
+STABLE_TORCH_LIBRARY_IMPL(aten, AutogradCPU, m) { fastconv::implement_recorded_backward(m); }

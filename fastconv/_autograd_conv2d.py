@@ -7,6 +7,7 @@ the three again, and everything below is that one fact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -19,16 +20,11 @@ from fastconv._autograd_function import (
     calls_in_backward,
     needs_autograd,
     primals,
-    reaches_kernel_in_backward,
     tangent_rule,
     wanted_gradients,
 )
 from fastconv._layout import conv2d_is_channels_last, suggests_channels_last
-from fastconv._sizes import conv2d_output_size
-
-# Multiply-adds of a gradient from which on it pays to ask whether anybody uses it: that costs 1 us,
-# and 60 us about a leaf that torch.autograd.grad() is to give the gradient of. So many take 1 ms.
-_WORTH_ASKING = 2**26
+from fastconv._sizes import check, conv2d_output_size
 
 # What all three operators share after their tensors and sizes: stride, padding, dilation, groups.
 Geometry = tuple[Any, Any, Any, int]
@@ -41,14 +37,19 @@ def _grad_weight_is_channels_last(input: Tensor, weight: Tensor) -> bool:
     return conv2d_is_channels_last(input, weight)
 
 
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
 def _gradients(
-    ctx: Any, grad_output: Tensor | None, geometry: Geometry, algorithm: str
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Those of input, weight and bias that the context of a convolution wants."""
-    if grad_output is None:
-        return None, None, None
-    input, weight = ctx.saved_tensors
-    needs_input, needs_weight, needs_bias = wanted_gradients(ctx, 3)
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    needs: Sequence[bool],
+    algorithm: str = "",
+) -> _Gradients:
+    """Those of input, weight and bias that are needed."""
+    needs_input, needs_weight, needs_bias = needs
     grad_input = grad_weight = grad_bias = None
     with calls_in_backward():
         if needs_input:
@@ -94,7 +95,12 @@ class Conv2dFunction(OperatorFunction):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Any, ...]:
-        return *_gradients(ctx, grad_output, ctx.geometry, ctx.algorithm), *(None,) * 5
+        if grad_output is None:
+            return (None,) * 8
+        input, weight = ctx.saved_tensors
+        needs = wanted_gradients(ctx, 3)
+        gradients = _gradients(grad_output, input, weight, ctx.geometry, needs, ctx.algorithm)
+        return *gradients, *(None,) * 5
 
     @staticmethod
     @tangent_rule
@@ -117,39 +123,6 @@ class Conv2dFunction(OperatorFunction):
             by_bias = bias_tangent[:, None, None].expand(size)
             tangent = add_tangents(tangent, by_bias)
         return tangent
-
-
-class EagerConv2dFunction(OperatorFunction):
-    """Conv2dFunction where there is nothing_between(), at half its cost for a tiny problem.
-
-    ``geometry`` is (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        geometry: tuple[int, int, int, int, int, int, int],
-    ) -> Tensor:
-        output: Tensor = _ops.conv2d_eager(input, weight, bias, *geometry)
-        ctx.save_for_backward(input, weight)
-        ctx.geometry = geometry
-        ctx.set_materialize_grads(False)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Any, ...]:
-        if grad_output is None or not reaches_kernel_in_backward(grad_output):
-            stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups = ctx.geometry
-            geometry = (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), groups
-            return *_gradients(ctx, grad_output, geometry, ""), None
-        input, weight = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:3]
-        if grad_output.numel() * weight.numel() > _WORTH_ASKING * weight.shape[0]:
-            needs = wanted_gradients(ctx, 3)
-        return *_ops.conv2d_backward_eager(grad_output, input, weight, *ctx.geometry, *needs), None
 
 
 def _gradient(
@@ -342,3 +315,53 @@ def _grad_bias_autograd(grad_output: Tensor) -> Any:
         return GradBiasFunction.record(grad_output)
     with below_autograd():
         return _ops.conv2d_grad_bias(grad_output)
+
+
+# What torch's own node (csrc/recorded_conv2d.h) asks for where its backward pass is recorded again,
+# transformed or watched.
+
+
+@_ops.register_kernel("_conv2d_gradients", "CompositeImplicitAutograd")
+def _recorded_conv2d_gradients(
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    *needs: bool,
+) -> _Gradients:
+    geometry = (stride, padding, dilation, groups)
+    # The operator for the gradient of the bias would take a grad_output of any sizes.
+    expected = conv2d_output_size(input.shape, weight.shape, *geometry)
+    check(
+        list(grad_output.shape) == expected,
+        lambda: f"Expected grad_output of size {expected}, but got {list(grad_output.shape)}",
+    )
+    return _gradients(grad_output, input, weight, geometry, needs)
+
+
+def _batched_conv2d_gradients(
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+    output_mask: Sequence[bool],
+) -> _Gradients:
+    return _recorded_conv2d_gradients(
+        grad_output, input, weight, stride, padding, dilation, groups, *output_mask
+    )
+
+
+# Of functorch's vmap and of the one before it, by which torch.autograd.grad(is_grads_batched=True)
+# still batches.
+for _key in ("FuncTorchBatched", "Batched"):
+    _ops.register_kernel_of_torchs("convolution_backward_overrideable", _key)(
+        _batched_conv2d_gradients
+    )

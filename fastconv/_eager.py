@@ -13,9 +13,8 @@ import torch
 from torch.autograd import forward_ad
 from torch.overrides import has_torch_function_variadic
 
-from fastconv import _ops
+from fastconv import _cuda_loader, _ops
 from fastconv._algorithms import requested_algorithms
-from fastconv._autograd_conv2d import EagerConv2dFunction
 from fastconv._autograd_function import OBSTACLES
 from fastconv._autograd_max_pool2d import EagerMaxPool2dFunction
 from fastconv._ops import _C
@@ -34,8 +33,12 @@ _surroundings: _C.Surroundings = {
     "obstacles": (*OBSTACLES, requested_algorithms),
 }
 
+for _library in (_C, _cuda_loader.library):
+    if _library is not None:
+        _library.watch_backward(_surroundings)
+
 conv2d: Callable[..., Any] = _C.eager_conv2d(
-    _surroundings, _ops.conv2d_eager, _ops.conv2d_kept_eager, EagerConv2dFunction.apply
+    _surroundings, _ops.conv2d_eager, _ops.conv2d_kept_eager, _ops.conv2d_recorded_eager
 )
 """(input, weight, bias, stride, padding, dilation, groups, kept) -> output or None. ``kept`` is
 None or what :attr:`PackedWeights.recent` has for the module's own calls."""

@@ -38,7 +38,6 @@ except ImportError as error:
 __all__ = [
     "_C",
     "conv2d",
-    "conv2d_backward_eager",
     "conv2d_eager",
     "conv2d_grad_bias",
     "conv2d_grad_input",
@@ -48,6 +47,7 @@ __all__ = [
     "conv2d_pack_weight",
     "conv2d_packed",
     "conv2d_packed_algorithm",
+    "conv2d_recorded_eager",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_backward_eager",
@@ -56,6 +56,7 @@ __all__ = [
     "max_pool2d_with_indices_eager",
     "register_fake",
     "register_kernel",
+    "register_kernel_of_torchs",
     "register_vmap",
     "weight_fingerprint_eager",
 ]
@@ -77,20 +78,20 @@ conv2d_eager: Any = torch.ops.fastconv._conv2d.default._op
 conv2d_kept_eager: Any = torch.ops.fastconv._conv2d_kept.default._op
 conv2d_memo_eager: Any = torch.ops.fastconv._conv2d_memo.default._op
 weight_fingerprint_eager: Any = torch.ops.fastconv.weight_fingerprint.default._op
-conv2d_backward_eager: Any = torch.ops.fastconv._conv2d_backward.default._op
+conv2d_recorded_eager: Any = torch.ops.aten.convolution_overrideable.default._op
 max_pool2d_eager: Any = torch.ops.fastconv._max_pool2d.default._op
 max_pool2d_with_indices_eager: Any = torch.ops.fastconv._max_pool2d_with_indices.default._op
 max_pool2d_backward_eager: Any = torch.ops.fastconv._max_pool2d_backward.default._op
 
-# Registrations from Python hang on this object and end with it.
+# Registrations from Python hang on these objects and end with them.
 _library: Any = torch.library.Library("fastconv", "FRAGMENT")  # type: ignore[no-untyped-call]
+_aten: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
 
 for _name in (
     "_conv2d",
     "_conv2d_memo",
     "_conv2d_kept",
     "weight_fingerprint",
-    "_conv2d_backward",
     "_max_pool2d",
     "_max_pool2d_with_indices",
     "_max_pool2d_backward",
@@ -106,6 +107,16 @@ def register_kernel(name: str, dispatch_key: str) -> Callable[[Function], Functi
 
     def register(kernel: Function) -> Function:
         _library.impl(name, kernel, dispatch_key)
+        return kernel
+
+    return register
+
+
+def register_kernel_of_torchs(name: str, dispatch_key: str) -> Callable[[Function], Function]:
+    """The same for an operator of torch's that it has no kernels for (csrc/recorded_conv2d.h)."""
+
+    def register(kernel: Function) -> Function:
+        _aten.impl(name, kernel, dispatch_key)
         return kernel
 
     return register

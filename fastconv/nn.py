@@ -40,14 +40,11 @@ class Conv2d(torch.nn.Conv2d):
             if len(parameters) == 2 and own.keys().isdisjoint(_IN_THE_WAY):
                 weight, bias = parameters.get("weight"), parameters.get("bias", input)
                 if weight is not None and bias is not input:
-                    stride, padding, dilation = self.stride, self.padding, self.dilation
-                    groups = self.groups
-                    if weight.numel() < SMALLEST_KEPT or is_grad_enabled():
-                        return conv2d(input, weight, bias, stride, padding, dilation, groups)
                     kept = None if self._packed is None else self._packed.recent
-                    if kept is not None:
+                    if kept is not None or is_grad_enabled() or weight.numel() < SMALLEST_KEPT:
+                        stride, padding, dilation = self.stride, self.padding, self.dilation
                         output: Tensor | None = eager.conv2d(
-                            input, weight, bias, stride, padding, dilation, groups, kept
+                            input, weight, bias, stride, padding, dilation, self.groups, kept
                         )
                         if output is not None:
                             return output

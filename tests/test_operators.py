@@ -58,6 +58,13 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         ops.conv2d_grad_weight,
         (randn(2, 6, 4, 3), randn(2, 4, 6, 5), [6, 4, 3, 3], [1], [0], [1], 1, True),
     ),
+    "_conv2d_gradients": (
+        ops._conv2d_gradients,
+        (
+            randn(2, 6, 4, 3, grad=True), randn(2, 4, 7, 6, grad=True), randn(6, 2, 3, 3),
+            [2], [1], [1], 2, True, True, True,
+        ),
+    ),
     "conv2d_grad_bias": (ops.conv2d_grad_bias, (randn(2, 6, 4, 3, grad=True),)),
     "max_pool2d": (ops.max_pool2d, (randn(2, 3, 7, 8, grad=True), [3], [2], [1])),
     "max_pool2d dilated, ceil": (
@@ -97,7 +104,6 @@ SMALL = randn(1, 4, 6, 6), randn(4, 4, 3, 3)
 # that no tracer, fake tensor or derivative comes by.
 WITHOUT_FAKE: dict[str, tuple[Any, ...]] = {
     "_conv2d": (*SMALL, None, *NUMBERS),
-    "_conv2d_backward": (SMALL[0], *SMALL, *NUMBERS, True, True, True),
     "_conv2d_memo": (*SMALL, None, *NUMBERS),
     "_conv2d_kept": (*SMALL, None, ops._conv2d_memo(*SMALL, None, *NUMBERS), None, *NUMBERS),
     "_max_pool2d": (SMALL[0], *WINDOW),

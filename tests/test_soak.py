@@ -144,6 +144,7 @@ packed = ops.conv2d_pack_weight(big, [1, 64, 14, 14], [1], [1])
 assert packed.numel()
 values, indices = F.max_pool2d(x, 2, return_indices=True)
 ones, window = (1, 1, 0, 0, 1, 1, 1), (2, 2, 2, 2, 0, 0, 1, 1, False)
+aten, lists, all3 = torch.ops.aten, ([1], [0], [1], False, [], 1), [True] * 3
 memo = ops._conv2d_memo(x, w, ops.weight_fingerprint(w), *ones)
 calls = {
     "conv2d": lambda: ops.conv2d(x, w, b),
@@ -151,7 +152,9 @@ calls = {
     "conv2d refused": lambda: ops.conv2d(x, w, b, [0]),
     "conv2d of an unknown name": lambda: ops.conv2d(x, w, b, algorithm="n" * 100),
     "_conv2d": lambda: ops._conv2d(x, w, b, *ones),
-    "_conv2d_backward": lambda: ops._conv2d_backward(g, x, w, *ones, True, True, True),
+    "of autograd": lambda: aten.convolution_overrideable(x, w, b, *lists),
+    "of autograd, backward": lambda: aten.convolution_backward_overrideable(g, x, w, *lists, all3),
+    "_conv2d_gradients": lambda: ops._conv2d_gradients(g, x, w, [1], [0], [1], 1, *all3),
     "conv2d_grad_input": lambda: ops.conv2d_grad_input(g, w, [1, 4, 8, 8]),
     "conv2d_grad_weight": lambda: ops.conv2d_grad_weight(g, x, [4, 4, 3, 3]),
     "conv2d_grad_bias": lambda: ops.conv2d_grad_bias(g),
@@ -175,6 +178,9 @@ calls = {
     "function and its gradient": lambda: fastconv.conv2d(
         x, w.requires_grad_()
     ).sum().backward(),
+    "function and what is recorded of its gradient": lambda: torch.autograd.grad(
+        fastconv.conv2d(x, w).sum(), w, create_graph=True
+    ),
 }
 for name, call in calls.items():
     for count in (200, 1500):
@@ -200,7 +206,7 @@ def test_no_operator_keeps_anything() -> None:
     result = run_python(filled(OPERATORS))
     assert result.returncode == 0, result.stderr
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
-    assert len(lines) == 23
+    assert len(lines) == 26
     names = torch._C._dispatch_get_all_op_names()
     ours = {name.removeprefix("fastconv::") for name in names if name.startswith("fastconv::")}
     assert ours - {name.split()[0] for _, name in lines} == {"conv2d_packed_algorithm"}

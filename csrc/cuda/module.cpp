@@ -6,6 +6,8 @@
 #include "python_face.h"
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CUDA, m) { fastconv::implement_on_device(m); }
+STABLE_TORCH_LIBRARY_IMPL(aten, CUDA, m) { fastconv::implement_recorded_forward(m); }
+STABLE_TORCH_LIBRARY_IMPL(aten, AutogradCUDA, m) { fastconv::implement_recorded_backward(m); }
 
 namespace fastconv {
 namespace {
@@ -55,4 +57,5 @@ struct GpuBackend {
 PYBIND11_MODULE(_cuda, m) {
   m.doc() = "Facts about fastconv's CUDA kernels. Importing it adds them to torch.ops.fastconv.";
   fastconv::define_face<fastconv::GpuBackend>(m);
+  fastconv::define_recorded_conv2d(m);
 }

@@ -1,0 +1,81 @@
+#include "surroundings.h"
+
+namespace py = pybind11;
+
+namespace fastconv {
+namespace {
+
+py::object owned(PyObject* object) {
+  if (object == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(object);
+}
+
+py::object attribute(PyObject* of, PyObject* name) { return owned(PyObject_GetAttr(of, name)); }
+
+template <class Integer>
+Integer checked(Integer answer) {
+  if (answer == -1 && PyErr_Occurred()) throw py::error_already_set();
+  return answer;
+}
+
+bool is_true(const py::object& object) { return checked(PyObject_IsTrue(object.ptr())) != 0; }
+
+bool answers_yes(const py::object& question) {
+  return is_true(Surroundings::called(question.ptr(), nullptr, 0));
+}
+
+}  // namespace
+
+Surroundings::Surroundings(const py::dict& given)
+    : tensor_(given["tensor"]),
+      parameter_(given["parameter"]),
+      dtypes_(given["dtypes"]),
+      forward_ad_(given["forward_ad"]),
+      is_grad_enabled_(given["is_grad_enabled"]),
+      has_torch_function_(given["has_torch_function"]) {
+  for (py::handle obstacle : given["obstacles"]) {
+    obstacles_.push_back(py::reinterpret_borrow<py::object>(obstacle));
+  }
+}
+
+bool Surroundings::is_plain(PyObject* tensor) const {
+  PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
+  return type == tensor_.ptr() || type == parameter_.ptr();
+}
+
+bool Surroundings::has_kernels(PyObject* tensor) const {
+  const py::object dtype = attribute(tensor, names_.dtype);
+  return checked(PySet_Contains(dtypes_.ptr(), dtype.ptr())) != 0;
+}
+
+bool Surroundings::is_on_our_devices(PyObject* tensor) const {
+  return is_true(attribute(tensor, names_.is_cpu)) || is_true(attribute(tensor, names_.is_cuda));
+}
+
+bool Surroundings::nothing_between() const {
+  const py::object level = attribute(forward_ad_.ptr(), names_.current_level);
+  if (checked(PyLong_AsLong(level.ptr())) >= 0) return false;
+  for (const py::object& obstacle : obstacles_) {
+    if (answers_yes(obstacle)) return false;
+  }
+  return true;
+}
+
+bool Surroundings::nothing_between(PyObject* const* tensors, size_t count) const {
+  return !is_true(called(has_torch_function_.ptr(), tensors, count)) && nothing_between();
+}
+
+bool Surroundings::records(PyObject* const* tensors, size_t count) const {
+  if (!answers_yes(is_grad_enabled_)) return false;
+  for (size_t i = 0; i < count; ++i) {
+    if (tensors[i] == Py_None) continue;
+    if (is_true(attribute(tensors[i], names_.requires_grad))) return true;
+  }
+  return false;
+}
+
+py::object Surroundings::called(PyObject* callable, PyObject* const* args, size_t count) {
+  return owned(PyObject_Vectorcall(callable, args, count, nullptr));
+}
+
+}  // namespace fastconv
