@@ -1,5 +1,7 @@
 #include "surroundings.h"
 
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+
 namespace py = pybind11;
 
 namespace fastconv {
@@ -31,7 +33,6 @@ Surroundings::Surroundings(const py::dict& given)
       parameter_(given["parameter"]),
       dtypes_(given["dtypes"]),
       forward_ad_(given["forward_ad"]),
-      is_grad_enabled_(given["is_grad_enabled"]),
       has_torch_function_(given["has_torch_function"]) {
   for (py::handle obstacle : given["obstacles"]) {
     obstacles_.push_back(py::reinterpret_borrow<py::object>(obstacle));
@@ -66,8 +67,9 @@ bool Surroundings::nothing_between(PyObject* const* tensors, size_t count) const
 }
 
 bool Surroundings::records(PyObject* const* tensors, size_t count) const {
-  if (!answers_yes(is_grad_enabled_)) return false;
-  for (size_t i = 0; i < count; ++i) {
+  if (!aoti_torch_grad_mode_is_enabled()) return false;
+  // From the end: weights ask more often than images.
+  for (size_t i = count; i-- > 0;) {
     if (tensors[i] == Py_None) continue;
     if (is_true(attribute(tensors[i], names_.requires_grad))) return true;
   }

@@ -37,7 +37,7 @@ class Surroundings {
   };
 
   Names names_;
-  pybind11::object tensor_, parameter_, dtypes_, forward_ad_, is_grad_enabled_, has_torch_function_;
+  pybind11::object tensor_, parameter_, dtypes_, forward_ad_, has_torch_function_;
   std::vector<pybind11::object> obstacles_;
 };
 

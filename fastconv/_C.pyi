@@ -6,7 +6,6 @@ class Surroundings(TypedDict):
     parameter: type
     dtypes: frozenset[Any]
     forward_ad: Any
-    is_grad_enabled: Callable[[], bool]
     has_torch_function: Callable[..., bool]
     obstacles: Sequence[Callable[[], Any]]
 

@@ -28,7 +28,6 @@ _surroundings: _C.Surroundings = {
     "parameter": torch.nn.Parameter,
     "dtypes": DTYPES,
     "forward_ad": forward_ad,
-    "is_grad_enabled": torch.is_grad_enabled,
     "has_torch_function": has_torch_function_variadic,
     "obstacles": (*OBSTACLES, requested_algorithms),
 }

@@ -77,12 +77,9 @@ class MaxPool2d(torch.nn.MaxPool2d):
     """:class:`torch.nn.MaxPool2d` computed by :func:`fastconv.max_pool2d`."""
 
     def forward(self, input: Tensor) -> Any:
-        return max_pool2d(
-            input,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            ceil_mode=self.ceil_mode,
-            return_indices=self.return_indices,
-        )
+        window = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        if not self.return_indices and not is_compiling():
+            output = eager.max_pool2d(input, *window)
+            if output is not None:
+                return output
+        return max_pool2d(input, *window, return_indices=self.return_indices)

@@ -453,3 +453,17 @@ def test_both_command_lines_are_one() -> None:
     first, second = output_of(code).strip().split("\n\n")
     assert first == second.strip()
     assert "4 comparisons" in first
+
+
+def test_what_a_call_costs(tmp_path: Path) -> None:
+    path = tmp_path / "calls.json"
+    code = f"""
+        import sys
+        from bench.calls import main
+        sys.argv[1:] = ["--seconds", "0.01", "--json", {str(path)!r}]
+        raise SystemExit(main())
+        """
+    table = output_of(code).splitlines()
+    calls = json.loads(path.read_text(encoding="utf-8"))["calls"]
+    assert len(calls) == len(table) - 3 == 6
+    assert all(call["torch"] > 0 and call["fastconv"] > 0 for call in calls)

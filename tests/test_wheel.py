@@ -63,7 +63,7 @@ def without_newer(header: str, oldest: tuple[int, int] = OLDEST) -> str:
 
 
 def functions_of(header: str) -> set[str]:
-    return set(re.findall(r"\b((?:aoti_)?torch_\w+)\s*\(", header))
+    return set(re.findall(r"\b((?:torch|aoti_(?:torch|record))_\w+)\s*\(", header))
 
 
 def stable_headers() -> list[str]:
@@ -113,20 +113,24 @@ def test_the_headers_of_torch_are_read_up_to_the_oldest_release() -> None:
     assert "torch_dtype_float8_e8m0fnu" not in stable_symbols()  # since 2.11
 
 
-# Weak ones, which the linker or the run-time fills in.
-OF_THE_LINKER = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__"}
+def weak_symbols(library: Path) -> set[str]:
+    """What the library does without where nobody has it."""
+    symbols = [line.split() for line in lines_of("nm", "-D", "--undefined-only", library)]
+    return {name for kind, name in symbols if kind == "w"}
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda path: path.name.split(".")[0])
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm, of binutils")
 def test_no_unstable_symbol_of_torch_is_needed(library: Path) -> None:
-    symbols = needed_symbols(library) - OF_THE_LINKER
+    symbols = needed_symbols(library) - weak_symbols(library)
     of_python = {symbol for symbol in symbols if re.match(r"_?Py", symbol)}
     of_cpp = {symbol for symbol in symbols if re.match(r"_ZNK?St", symbol)}
     of_torch = symbols - of_python - of_cpp
     assert of_torch
     assert of_python
     assert not of_torch - stable_symbols()
+    of_newer_torch = {name for name in weak_symbols(library) if "torch" in name}
+    assert of_newer_torch <= {"torch_exception_get_what_without_backtrace"}
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm, of binutils")
