@@ -91,7 +91,8 @@ Tensor run_fprop(const Tensor& input, const Tensor& weight, const std::optional<
 }
 
 Tensor run_dgrad(const Tensor& grad_output, const Tensor& weight, Sizes input_size,
-                 const Conv2dParams& params, bool channels_last, std::string_view algorithm) {
+                 const Conv2dParams& params, Precision precision, bool channels_last,
+                 std::string_view algorithm) {
   const DeviceScope device(grad_output);
   require_dense(grad_output, "grad_output");
   require_dense(weight, "weight");
@@ -105,7 +106,7 @@ Tensor run_dgrad(const Tensor& grad_output, const Tensor& weight, Sizes input_si
   problem.input = strides_of(Shape(grad_input));
   problem.weight = strides_of(weight_shape);
   problem.output = strides_of(grad_shape);
-  problem.precision = precision_of(dtype);
+  problem.precision = precision_of(dtype, precision);
   const Conv2dTensors tensors{grad_input.mutable_data_ptr(), readable(weight),
                               readable(grad_output), nullptr};
   run_conv2d(ConvDirection::dgrad, problem, tensors, algorithm);
@@ -113,7 +114,8 @@ Tensor run_dgrad(const Tensor& grad_output, const Tensor& weight, Sizes input_si
 }
 
 Tensor run_wgrad(const Tensor& grad_output, const Tensor& input, Sizes weight_size,
-                 const Conv2dParams& params, bool channels_last, std::string_view algorithm) {
+                 const Conv2dParams& params, Precision precision, bool channels_last,
+                 std::string_view algorithm) {
   const DeviceScope device(grad_output);
   require_dense(grad_output, "grad_output");
   require_dense(input, "input");
@@ -127,7 +129,7 @@ Tensor run_wgrad(const Tensor& grad_output, const Tensor& input, Sizes weight_si
   problem.input = strides_of(input_shape);
   problem.weight = strides_of(Shape(grad_weight));
   problem.output = strides_of(grad_shape);
-  problem.precision = precision_of(dtype);
+  problem.precision = precision_of(dtype, precision);
   const Conv2dTensors tensors{readable(input), grad_weight.mutable_data_ptr(),
                               readable(grad_output), nullptr};
   run_conv2d(ConvDirection::wgrad, problem, tensors, algorithm);
@@ -147,7 +149,7 @@ Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight,
                          const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
                          int64_t groups, bool channels_last, const Text& algorithm) {
   return run_dgrad(grad_output, weight, input_size, {stride, padding, dilation, groups},
-                   channels_last, algorithm);
+                   conv_fp32_precision(kPrecisionSwitch), channels_last, algorithm);
 }
 
 Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
@@ -156,7 +158,7 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
                           const std::vector<int64_t>& dilation, int64_t groups, bool channels_last,
                           const Text& algorithm) {
   return run_wgrad(grad_output, input, weight_size, {stride, padding, dilation, groups},
-                   channels_last, algorithm);
+                   conv_fp32_precision(kPrecisionSwitch), channels_last, algorithm);
 }
 
 Tensor conv2d_grad_bias(const Tensor& grad_output) {
@@ -187,8 +189,9 @@ Tensor conv2d_eager(const Tensor& input, const Tensor& weight, const std::option
 }
 
 Conv2dGradients conv2d_backward(const Tensor& grad_output, const Tensor& input,
-                                const Tensor& weight, const Conv2dParams& params, bool needs_input,
-                                bool needs_weight, bool needs_bias) {
+                                const Tensor& weight, const Conv2dParams& params,
+                                Precision precision, bool needs_input, bool needs_weight,
+                                bool needs_bias) {
   const Shape input_shape(input), weight_shape(weight);
   const bool convolves = input_shape.sizes.size() >= 3 && input_shape.sizes.size() <= 4 &&
                          weight_shape.sizes.size() == 4;
@@ -198,12 +201,13 @@ Conv2dGradients conv2d_backward(const Tensor& grad_output, const Tensor& input,
   const bool channels_last = weight_suggests || suggests_channels_last(input_shape);
   std::optional<Tensor> grad_input, grad_weight, grad_bias;
   if (needs_input) {
-    grad_input = run_dgrad(grad_output, weight, input_shape.sizes, params, channels_last, {});
+    grad_input =
+        run_dgrad(grad_output, weight, input_shape.sizes, params, precision, channels_last, {});
   }
   if (needs_weight) {
     // torch gives the zero gradient of an empty batch in the weight's own layout.
     const bool empty_batch = input_shape.batched() && input_shape.sizes[0] == 0;
-    grad_weight = run_wgrad(grad_output, input, weight_shape.sizes, params,
+    grad_weight = run_wgrad(grad_output, input, weight_shape.sizes, params, precision,
                             empty_batch ? weight_suggests : channels_last, {});
   }
   if (needs_bias) {

@@ -31,6 +31,10 @@ Fprop prepare_fprop(const Tensor& input, const Tensor& weight, const std::option
 
 // The switch that is in force, for dtypes that it is about.
 Precision precision_of(DType dtype);
+// The same, asked for already.
+inline Precision precision_of(DType dtype, Precision switched) {
+  return dtype == DType::f64 ? Precision::none : switched;
+}
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
               const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
@@ -49,12 +53,13 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
 
 Tensor conv2d_grad_bias(const Tensor& grad_output);
 
-// Of input, weight and bias, those that are wanted.
+// Of input, weight and bias, those that are wanted; `precision` as the switch has it.
 using Conv2dGradients =
     std::tuple<std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>>;
 Conv2dGradients conv2d_backward(const Tensor& grad_output, const Tensor& input,
-                                const Tensor& weight, const Conv2dParams& params, bool needs_input,
-                                bool needs_weight, bool needs_bias);
+                                const Tensor& weight, const Conv2dParams& params,
+                                Precision precision, bool needs_input, bool needs_weight,
+                                bool needs_bias);
 
 // conv2d() with plain integers for lists: torch takes about 1 us to hand over a list.
 Tensor conv2d_eager(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,

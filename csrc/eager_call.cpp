@@ -1,5 +1,9 @@
 #include "eager_call.h"
 
+#include <iterator>
+#include <optional>
+
+#include "profiled_as.h"
 #include "surroundings.h"
 
 namespace py = pybind11;
@@ -83,6 +87,8 @@ class EagerConv2d {
     PyObject* const call[] = {tensors[0],    tensors[1],     tensors[2], stride.ptr(),
                               padding.ptr(), dilation.ptr(), Py_False,   no_output_padding_.ptr(),
                               geometry[6]};
+    std::optional<ProfiledAs> name;
+    if (surroundings_.is_profiled()) name.emplace("fastconv::conv2d");
     return Surroundings::called(record_.ptr(), call, std::size(call));
   }
 

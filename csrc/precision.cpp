@@ -1,22 +1,12 @@
-#include <Python.h>
+#include "precision.h"
+
+#include "gil.h"
 // Python.h comes first, as it asks for.
 #include <atomic>
 #include <string_view>
 
-#include "precision.h"
-
 namespace fastconv {
 namespace {
-
-class Gil {
- public:
-  Gil() : state_(PyGILState_Ensure()) {}
-  ~Gil() { PyGILState_Release(state_); }
-  Gil(const Gil&) = delete;
-
- private:
-  PyGILState_STATE state_;
-};
 
 Precision from_name(std::string_view name) {
   for (Precision precision : {Precision::ieee, Precision::tf32, Precision::bf16}) {

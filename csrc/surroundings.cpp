@@ -22,8 +22,19 @@ Integer checked(Integer answer) {
 
 bool is_true(const py::object& object) { return checked(PyObject_IsTrue(object.ptr())) != 0; }
 
-bool answers_yes(const py::object& question) {
-  return is_true(Surroundings::called(question.ptr(), nullptr, 0));
+std::vector<py::object> questions(py::handle callables) {
+  std::vector<py::object> out;
+  for (py::handle callable : callables) {
+    out.push_back(py::reinterpret_borrow<py::object>(callable));
+  }
+  return out;
+}
+
+bool any_of(const std::vector<py::object>& questions) {
+  for (const py::object& question : questions) {
+    if (is_true(Surroundings::called(question.ptr(), nullptr, 0))) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -33,11 +44,10 @@ Surroundings::Surroundings(const py::dict& given)
       parameter_(given["parameter"]),
       dtypes_(given["dtypes"]),
       forward_ad_(given["forward_ad"]),
-      has_torch_function_(given["has_torch_function"]) {
-  for (py::handle obstacle : given["obstacles"]) {
-    obstacles_.push_back(py::reinterpret_borrow<py::object>(obstacle));
-  }
-}
+      profiler_(given["profiler"]),
+      has_torch_function_(given["has_torch_function"]),
+      watchers_(questions(given["watchers"])),
+      obstacles_(questions(given["obstacles"])) {}
 
 bool Surroundings::is_plain(PyObject* tensor) const {
   PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(tensor));
@@ -53,17 +63,14 @@ bool Surroundings::is_on_our_devices(PyObject* tensor) const {
   return is_true(attribute(tensor, names_.is_cpu)) || is_true(attribute(tensor, names_.is_cuda));
 }
 
-bool Surroundings::nothing_between() const {
+bool Surroundings::is_watched() const {
   const py::object level = attribute(forward_ad_.ptr(), names_.current_level);
-  if (checked(PyLong_AsLong(level.ptr())) >= 0) return false;
-  for (const py::object& obstacle : obstacles_) {
-    if (answers_yes(obstacle)) return false;
-  }
-  return true;
+  return checked(PyLong_AsLong(level.ptr())) >= 0 || any_of(watchers_);
 }
 
 bool Surroundings::nothing_between(PyObject* const* tensors, size_t count) const {
-  return !is_true(called(has_torch_function_.ptr(), tensors, count)) && nothing_between();
+  return !is_true(called(has_torch_function_.ptr(), tensors, count)) && !is_watched() &&
+         !any_of(obstacles_);
 }
 
 bool Surroundings::records(PyObject* const* tensors, size_t count) const {
@@ -74,6 +81,10 @@ bool Surroundings::records(PyObject* const* tensors, size_t count) const {
     if (is_true(attribute(tensors[i], names_.requires_grad))) return true;
   }
   return false;
+}
+
+bool Surroundings::is_profiled() const {
+  return is_true(attribute(profiler_.ptr(), names_.is_profiler_enabled));
 }
 
 py::object Surroundings::called(PyObject* callable, PyObject* const* args, size_t count) {

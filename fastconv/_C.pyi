@@ -7,6 +7,8 @@ class Surroundings(TypedDict):
     dtypes: frozenset[Any]
     forward_ad: Any
     has_torch_function: Callable[..., bool]
+    profiler: Any
+    watchers: Sequence[Callable[[], Any]]
     obstacles: Sequence[Callable[[], Any]]
 
 class AlgorithmFact(TypedDict):

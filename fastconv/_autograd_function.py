@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import (
+    _are_functorch_transforms_active,
     _get_tracing_state,
     _is_any_autocast_enabled,
     _len_torch_dispatch_stack,
@@ -30,13 +31,14 @@ from torch.autograd.forward_ad import _set_fwd_grad_enabled
 from torch.autograd.function import _SingleLevelFunction
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-# What stands between a call and its kernel where one of these answers with something.
-_TRANSFORMS: tuple[Callable[[], Any], ...] = (
-    peek_interpreter_stack,
-    _is_any_autocast_enabled,
-    _get_tracing_state,
+# What stands between a call and its kernel where one of these answers with something; the first two
+# see what a backward pass calls as well. Not peek_interpreter_stack(), which Dynamo knows: to ask it
+# makes thread-local state that the autograd engine copies ten times a backward pass from then on.
+WATCHERS: tuple[Callable[[], Any], ...] = (
+    _are_functorch_transforms_active,
+    _len_torch_dispatch_stack,
 )
-OBSTACLES = (*_TRANSFORMS, _len_torch_dispatch_stack)
+OBSTACLES: tuple[Callable[[], Any], ...] = (_is_any_autocast_enabled, _get_tracing_state)
 
 _unpack_dual: Any = forward_ad.unpack_dual
 _allow_one_level: Any = functorch_autograd_function.enable_single_level_autograd_function  # type: ignore[attr-defined]
@@ -97,7 +99,8 @@ def _nothing_transforms() -> bool:
     return (
         not torch.compiler.is_compiling()
         and forward_ad._current_level < 0
-        and not any(obstacle() for obstacle in _TRANSFORMS)
+        and not _are_functorch_transforms_active()
+        and not any(obstacle() for obstacle in OBSTACLES)
     )
 
 

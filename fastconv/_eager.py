@@ -15,7 +15,7 @@ from torch.overrides import has_torch_function_variadic
 
 from fastconv import _cuda_loader, _ops
 from fastconv._algorithms import requested_algorithms
-from fastconv._autograd_function import OBSTACLES
+from fastconv._autograd_function import OBSTACLES, WATCHERS
 from fastconv._autograd_max_pool2d import EagerMaxPool2dFunction
 from fastconv._ops import _C
 
@@ -29,6 +29,8 @@ _surroundings: _C.Surroundings = {
     "dtypes": DTYPES,
     "forward_ad": forward_ad,
     "has_torch_function": has_torch_function_variadic,
+    "profiler": torch.autograd.profiler,
+    "watchers": WATCHERS,
     "obstacles": (*OBSTACLES, requested_algorithms),
 }
 
