@@ -37,9 +37,14 @@ double gemm_rate(Isa isa) {
 
 // Bytes a second of one core.
 constexpr double kTransforms = 28e9;
-constexpr double kPackedPixels = 12e9;   // im2col while packing
-constexpr double kPackedWeights = 12e9;  // weights while packing
-constexpr double kTurnedWeights = 5e9;   // for dgrad, where the taps of a filter are neighbours
+constexpr double kPackedPixels = 12e9;    // im2col while packing
+constexpr double kPackedWeights = 12e9;   // weights while packing
+constexpr double kTurnedWeights = 5e9;    // for dgrad, where the taps of a filter are neighbours
+constexpr double kPickedWeights = 1.4e9;  // the same where a class of pixels has some of the taps
+// dgrad with a stride, where the images are more than the caches near the core hold: bytes of
+// grad_input a second, each class of whose pixels writes lines with gaps. Fitted, with the one
+// above, to 18 layers of 2x2 to 5x5 on 28 x 28 to 536 x 536 pixels, both layouts, on a Zen 4.
+constexpr double kGappedLines = 5e9, kNearCaches = 1 << 22;
 // The cache behind L2 is where machines differ most: streamed weights, what Winograd makes of them,
 // and the same where the workspace is mapped anew each call. On a Zen 4, which has 32 MB of it,
 // fitted to dgrad of eight layers of 3x3 on 7 to 14 pixels, relative to the other rates.
@@ -241,8 +246,8 @@ double share_of_products(const Gather& gather, Isa isa) {
 
 // Bytes of the weight a second.
 constexpr double kNothingToDo = std::numeric_limits<double>::infinity();
-double dgrad_packed_weights(const Gather& g, Isa isa) {
-  if (!g.weight_filters_inner) return kTurnedWeights;
+double dgrad_packed_weights(const Gather& g, double classes, Isa isa) {
+  if (!g.weight_filters_inner) return classes > 1 ? kPickedWeights : kTurnedWeights;
   return reads_taps_in_turn(g, blocking_for(isa).tile_rows) ? kNothingToDo : kPackedWeights;
 }
 
@@ -403,12 +408,18 @@ double im2col_dgrad_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   const double share = share_of_products(first, isa);
   const double for_pixels = sum_over_dgrad_classes(
       p, [&](const Gather& g) { return elements_of_pixels(g, share, p, isa); });
+  const double classes = as_double(p.stride.h) * as_double(p.stride.w);
+  const double written = as_double(p.N * p.C) * as_double(p.H * p.W) * sizeof(float);
+  const double read = as_double(p.N * p.K) * as_double(p.P * p.Q) * sizeof(float);
+  const double gaps =
+      classes > 1 && written + read > kNearCaches ? written / kGappedLines / speed_up(threads) : 0;
   return im2col_gemm_seconds(as_double(p.N) * as_double(p.H * p.W),
                              as_double(p.group_out_channels()) * taps, share, for_pixels,
-                             p.group_in_channels(), p.groups, p.input.c == 1,
-                             as_double(p.stride.h) * as_double(p.stride.w),
-                             dgrad_packed_weights(first, isa), isa, threads) +
-         sum_over_dgrad_classes(p, [&](const Gather& g) { return short_runs_seconds(g, threads); });
+                             p.group_in_channels(), p.groups, p.input.c == 1, classes,
+                             dgrad_packed_weights(first, classes, isa), isa, threads) +
+         sum_over_dgrad_classes(p,
+                                [&](const Gather& g) { return short_runs_seconds(g, threads); }) +
+         gaps;
 }
 
 double col2im_seconds(const Conv2dProblem& p, Isa isa, int threads) {
