@@ -152,13 +152,13 @@ class PixelWgrad {
         run_task(task / groups_, task % groups_, classes.cols[0].columns, zeros, partial, pointers);
       }
     });
-    parallel.for_each(problem_.C, [&](int64_t c) { write_filter(c, partial); });
+    parallel.for_each(vectors_, [&](int64_t vector) { write_filters(vector, partial); });
   }
 
  private:
   // Channels that lie side by side in memory are summed one after the other, while their pixels'
   // lines are in the cache.
-  static constexpr int64_t kGroupVectors = 4;
+  static constexpr int64_t kGroupVectors = 8;
 
   int64_t sums_pitch() const { return vectors_ * V::kLanes; }
   int64_t grad_pitch() const { return round_up(cols_, kGradCols); }
@@ -244,19 +244,23 @@ class PixelWgrad {
     }
   }
 
-  void write_filter(int64_t c, const double* partial) const {
-    // Of an overlapped channel either vector has the sum.
-    const int64_t vector = c / V::kLanes;
-    const int64_t lane = vector * V::kLanes + c - first_channel(vector);
+  // Tap by tap: of one filter after another the sums lie a multiple of 4 KiB apart, in one set of
+  // L1.
+  void write_filters(int64_t vector, const double* partial) const {
+    // The last vector has the sums of some channels that the one before it writes.
+    const int64_t begin = vector * V::kLanes, first = first_channel(vector);
     const Strides4& s = problem_.weight;
-    T* weight = static_cast<T*>(tensors_.weight) + c * s.n;
+    T* const weight = static_cast<T*>(tensors_.weight) + first * s.n;
     for (int64_t tap = 0; tap < taps_; ++tap) {
-      double sum = 0;
+      double sums[V::kLanes] = {};
       for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
-        sum += partial[(chunk * taps_ + tap) * sums_pitch() + lane];
+        const double* const from = partial + (chunk * taps_ + tap) * sums_pitch() + begin;
+        for (int64_t lane = 0; lane < V::kLanes; ++lane) sums[lane] += from[lane];
       }
-      weight[tap / problem_.S * s.h + tap % problem_.S * s.w] =
-          Storage<T>::store(static_cast<E>(sum));
+      T* const to = weight + tap / problem_.S * s.h + tap % problem_.S * s.w;
+      for (int64_t lane = begin - first; lane < V::kLanes; ++lane) {
+        to[lane * s.n] = Storage<T>::store(static_cast<E>(sums[lane]));
+      }
     }
   }
 
