@@ -18,17 +18,23 @@
 #include "cpu/conv2d/depthwise_special.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/dispatch_dtype.h"
+#include "cpu/dtype.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/workspace.h"
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
 
-#include "cpu/conv2d/depthwise_entries.h"
 #include "cpu/conv2d/depthwise_vectors_avx2.h"
+#include "cpu/gemm/vector_avx2.h"
+// After the vectors.
+#include "cpu/conv2d/depthwise_entries.h"
 
 namespace fastconv::cpu {
 namespace {
 
 struct Avx2Vectors {
+  using Squares = Avx2;
   template <class T>
   using Of = std::conditional_t<std::is_same_v<T, double>, Avx2Double, Avx2Float>;
 };

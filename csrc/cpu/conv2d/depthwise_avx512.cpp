@@ -18,17 +18,23 @@
 #include "cpu/conv2d/depthwise_special.h"
 #include "cpu/conv2d/entries.h"
 #include "cpu/dispatch_dtype.h"
+#include "cpu/dtype.h"
+#include "cpu/gemm/blocking.h"
+#include "cpu/workspace.h"
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,avx2")
 
-#include "cpu/conv2d/depthwise_entries.h"
 #include "cpu/conv2d/depthwise_vectors_avx512.h"
+#include "cpu/gemm/vector_avx512.h"
+// After the vectors.
+#include "cpu/conv2d/depthwise_entries.h"
 
 namespace fastconv::cpu {
 namespace {
 
 struct Avx512Vectors {
+  using Squares = Avx512;
   template <class T>
   using Of = std::conditional_t<std::is_same_v<T, double>, Avx512Double, Avx512Float>;
 };

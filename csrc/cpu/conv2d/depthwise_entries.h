@@ -8,27 +8,36 @@
 #include "cpu/conv2d/depthwise_planes.h"
 #include "cpu/conv2d/depthwise_planes_wgrad.h"
 #include "cpu/conv2d/depthwise_special.h"
+#include "cpu/conv2d/depthwise_turned.h"
 #include "cpu/dispatch_dtype.h"
 
 namespace fastconv::cpu {
 namespace {
 
-// Vectors: Of<T> is the vector that elements of type T are computed with.
+// Vectors: Of<T> is the vector that elements of type T are computed with; Squares has the GEMM's,
+// by which planes are turned round, or is void.
 template <class Vectors>
 struct Depthwise {
   template <class T>
   using V = typename Vectors::template Of<T>;
+  template <class T>
+  static constexpr bool kTurns =
+      !std::is_void_v<typename Vectors::Squares> && !std::is_same_v<T, double>;
 
   static const char* reject(const Conv2dProblem& p) {
     return p.groups == p.C ? nullptr : "is for one input channel per group";
   }
 
-  // use(kernel) with the kernel for this layout: PixelGather or PlaneGather.
+  // use(kernel) with the kernel for this layout and size.
   template <class Use>
   static auto gather(const Conv2dProblem& p, const Conv2dTensors& t, bool dgrad, const Use& use) {
     return dispatch_dtype(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (PixelGather<V<T>, T>::fits(p)) return use(PixelGather<V<T>, T>(p, t, dgrad));
+      if constexpr (kTurns<T>) {
+        using Turned = TurnedGather<V<T>, typename Vectors::Squares, T>;
+        if (Turned::fits(p)) return use(Turned(p, t, dgrad));
+      }
       return use(PlaneGather<V<T>, T>(p, t, dgrad));
     });
   }
@@ -38,6 +47,10 @@ struct Depthwise {
     return dispatch_dtype(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       if (PixelWgrad<V<T>, T>::fits(p)) return use(PixelWgrad<V<T>, T>(p, t));
+      if constexpr (kTurns<T>) {
+        using Turned = TurnedWgrad<V<T>, typename Vectors::Squares, T>;
+        if (Turned::fits(p)) return use(Turned(p, t));
+      }
       return use(PlaneWgrad<V<T>, T>(p, t));
     });
   }
@@ -70,7 +83,9 @@ struct Depthwise {
 
   static constexpr double kError = 5e-7;
   static constexpr const char* kNote =
-      "direct depthwise; workspace: about 20 KB of input per thread, for wgrad also partial sums";
+      "direct depthwise; workspace: about 20 KB of input per thread, or 64 channels of a small "
+      "plane; "
+      "for wgrad also partial sums";
 
   template <Isa kIsa>
   static constexpr Conv2dAlgorithm fprop_entry(const char* name) {

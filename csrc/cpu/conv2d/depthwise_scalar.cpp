@@ -19,6 +19,7 @@ namespace fastconv::cpu {
 namespace {
 
 struct PortableVectors {
+  using Squares = void;
   template <class T>
   using Of = PortableVector<typename Storage<T>::Accumulator>;
 };

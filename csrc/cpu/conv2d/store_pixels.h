@@ -2,6 +2,8 @@
 // instruction set's pragma.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/conv2d/store_rows.h"
 
 namespace fastconv::cpu {
@@ -23,6 +25,12 @@ void store_pixels(const float* sums, int64_t sums_pixel, int64_t pixels, int64_t
   alignas(64) float square[kLanes * kLanes];
   for (int64_t p = 0; p < pixels; p += kLanes) {
     const int64_t left = pixels - p;
+    if constexpr (std::is_same_v<T, float>) {
+      if (to_pixel == 1 && left >= kLanes && filters >= kLanes) {
+        Vector::transpose(sums + p * sums_pixel, sums_pixel, to + p, to_filter);
+        continue;
+      }
+    }
     Vector::transpose(sums + p * sums_pixel, sums_pixel, square, kLanes);
     for (int64_t f = 0; f < filters; ++f) {
       store_row<Target>(square + f * kLanes, left < kLanes ? left : kLanes,
