@@ -188,10 +188,13 @@ Tensor conv2d_eager(const Tensor& input, const Tensor& weight, const std::option
   return run_fprop(input, weight, bias, geometry.params(), {});
 }
 
-Conv2dGradients conv2d_backward(const Tensor& grad_output, const Tensor& input,
-                                const Tensor& weight, const Conv2dParams& params,
-                                Precision precision, bool needs_input, bool needs_weight,
-                                bool needs_bias) {
+std::tuple<std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>> conv2d_backward(
+    const Tensor& grad_output, const Tensor& input, const Tensor& weight,
+    const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+    const std::vector<int64_t>& dilation, int64_t groups, bool needs_input, bool needs_weight,
+    bool needs_bias) {
+  const Conv2dParams params{stride, padding, dilation, groups};
+  const Precision precision = conv_fp32_precision(kPrecisionSwitch);
   const Shape input_shape(input), weight_shape(weight);
   const bool convolves = input_shape.sizes.size() >= 3 && input_shape.sizes.size() <= 4 &&
                          weight_shape.sizes.size() == 4;

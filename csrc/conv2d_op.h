@@ -53,13 +53,12 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input,
 
 Tensor conv2d_grad_bias(const Tensor& grad_output);
 
-// Of input, weight and bias, those that are wanted; `precision` as the switch has it.
-using Conv2dGradients =
-    std::tuple<std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>>;
-Conv2dGradients conv2d_backward(const Tensor& grad_output, const Tensor& input,
-                                const Tensor& weight, const Conv2dParams& params,
-                                Precision precision, bool needs_input, bool needs_weight,
-                                bool needs_bias);
+// The gradients of input, weight and bias, those that are wanted.
+std::tuple<std::optional<Tensor>, std::optional<Tensor>, std::optional<Tensor>> conv2d_backward(
+    const Tensor& grad_output, const Tensor& input, const Tensor& weight,
+    const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+    const std::vector<int64_t>& dilation, int64_t groups, bool needs_input, bool needs_weight,
+    bool needs_bias);
 
 // conv2d() with plain integers for lists: torch takes about 1 us to hand over a list.
 Tensor conv2d_eager(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,

@@ -19,6 +19,7 @@ void implement_on_device(Library& m) {
   m.impl("max_pool2d_with_indices", TORCH_BOX(&max_pool2d_with_indices));
   m.impl("max_pool2d_backward", TORCH_BOX(&max_pool2d_backward));
   m.impl("_conv2d", TORCH_BOX(&conv2d_eager));
+  m.impl("_conv2d_backward", TORCH_BOX(&conv2d_backward));
   m.impl("_max_pool2d", TORCH_BOX(&max_pool2d_eager));
   m.impl("_max_pool2d_with_indices", TORCH_BOX(&max_pool2d_with_indices_eager));
   m.impl("_max_pool2d_backward", TORCH_BOX(&max_pool2d_backward_eager));

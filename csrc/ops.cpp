@@ -42,7 +42,12 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
       "_max_pool2d_backward(Tensor grad_output, Tensor indices, int height, int width, "
       "bool channels_last, int kernel_h, int kernel_w, int stride_h, int stride_w, int pad_h, "
       "int pad_w, int dilation_h, int dilation_w, bool ceil_mode, str algorithm=\"\") -> Tensor");
-  // What a backward pass of torch's own node becomes where somebody watches it.
+  // What a backward pass of torch's own node becomes: kernels, or where somebody watches it
+  // differentiable operators.
+  m.def(
+      "_conv2d_backward(Tensor grad_output, Tensor input, Tensor weight, SymInt[] stride, "
+      "SymInt[] padding, SymInt[] dilation, SymInt groups, bool needs_input, bool needs_weight, "
+      "bool needs_bias) -> (Tensor?, Tensor?, Tensor?)");
   m.def(
       "_conv2d_gradients(Tensor grad_output, Tensor input, Tensor weight, SymInt[] stride, "
       "SymInt[] padding, SymInt[] dilation, SymInt groups, bool needs_input, bool needs_weight, "

@@ -25,9 +25,9 @@ Tensor recorded_conv2d(const Tensor& input, const Tensor& weight, const std::opt
                        const std::vector<int64_t>& output_padding, int64_t groups);
 
 // aten::convolution_backward_overrideable in place of torch's own kernel for autograd, whose second
-// derivatives would be torch's convolutions: what is recorded again, transformed or watched goes to
-// the differentiable operators (fastconv::_conv2d_gradients). Gradients that the mask leaves out
-// are undefined tensors.
+// derivatives would be torch's convolutions: calls fastconv::_conv2d_backward, which has kernels
+// alone, or where it is recorded again, transformed or watched the differentiable operators
+// (fastconv::_conv2d_gradients). Gradients that the mask leaves out are undefined tensors.
 std::tuple<Tensor, Tensor, Tensor> recorded_conv2d_backward(
     const Tensor& grad_output, const Tensor& input, const Tensor& weight,
     const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,

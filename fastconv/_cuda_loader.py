@@ -27,6 +27,7 @@ _OPERATORS = (
     "max_pool2d_with_indices",
     "max_pool2d_backward",
     "_conv2d",
+    "_conv2d_backward",
     "_max_pool2d",
     "_max_pool2d_with_indices",
     "_max_pool2d_backward",

@@ -92,6 +92,7 @@ for _name in (
     "_conv2d_memo",
     "_conv2d_kept",
     "weight_fingerprint",
+    "_conv2d_backward",
     "_max_pool2d",
     "_max_pool2d_with_indices",
     "_max_pool2d_backward",

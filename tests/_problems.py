@@ -151,6 +151,8 @@ GROUPED = [
     Conv("depthwise same 2x2", (1, 5, 6, 7), 5, kernel=2, padding="same", groups=5),
     Conv("depthwise of two outputs each", (2, 7, 8, 9), 14, padding=1, groups=7),
     Conv("depthwise 3x3 on one pixel", (2, 17, 1, 1), 17, padding=1, groups=17),
+    Conv("depthwise small planes", (3, 72, 7, 7), 72, padding=1, groups=72),
+    Conv("depthwise small planes, stride 2", (9, 40, 10, 14), 40, 5, 2, 2, groups=40),
     Conv("depthwise empty batch", (0, 6, 5, 5), 6, padding=1, groups=6),
 ]
 

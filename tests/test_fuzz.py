@@ -423,6 +423,7 @@ CONVOLUTIONS: dict[str, Callable[[RawConv], RawCall]] = {
     ),
     "conv2d_grad_bias": lambda c: ((c.grad,), lambda: [c.grad.shape[-3:-2]]),
     "_conv2d": lambda c: ((c.input, c.weight, c.bias, *c.numbers), c.output_of_numbers),
+    "_conv2d_backward": lambda c: ((c.grad, c.input, c.weight, *c.lists, *c.needs), c.gradients),
     "_conv2d_gradients": lambda c: ((c.grad, c.input, c.weight, *c.lists, *c.needs), c.gradients),
     "aten::convolution_overrideable": lambda c: (
         (c.input, c.weight, c.bias, *c.lists[:3], False, [], c.groups),

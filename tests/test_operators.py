@@ -104,6 +104,7 @@ SMALL = randn(1, 4, 6, 6), randn(4, 4, 3, 3)
 # that no tracer, fake tensor or derivative comes by.
 WITHOUT_FAKE: dict[str, tuple[Any, ...]] = {
     "_conv2d": (*SMALL, None, *NUMBERS),
+    "_conv2d_backward": (SMALL[0], *SMALL, [1], [1], [1], 1, True, True, True),
     "_conv2d_memo": (*SMALL, None, *NUMBERS),
     "_conv2d_kept": (*SMALL, None, ops._conv2d_memo(*SMALL, None, *NUMBERS), None, *NUMBERS),
     "_max_pool2d": (SMALL[0], *WINDOW),

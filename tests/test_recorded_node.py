@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from _isolated import outcome
 from _subprocess import run_python
 from torch import Tensor
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
@@ -195,6 +196,51 @@ def test_a_gradient_without_memory_is_asked_for_its_content() -> None:
     grads = gradients(output, of, Wrapper(by))
     assert not any(isinstance(grad, Wrapper) for grad in grads)
     torch.testing.assert_close(grads, torchs_gradients(by))
+
+
+class Seeing(Tensor):
+    """A subclass with memory that sees what is done with it."""
+
+    seen: ClassVar[list[str]] = []
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.seen.append(func.name())
+        with no_dispatch():
+            return func(*args, **(kwargs or {}))
+
+
+def test_a_subclass_with_memory_sees_the_backward() -> None:
+    output, of = recorded()
+    by = torch.randn_like(output)
+    Seeing.seen.clear()
+    grads = gradients(output, of, Tensor._make_subclass(Seeing, by))
+    assert any(name.startswith("fastconv::") for name in Seeing.seen)
+    torch.testing.assert_close(grads, torchs_gradients(by))
+
+
+def negated(values: Tensor) -> Tensor:
+    """The same values in a view that torch negates when it is read."""
+    view = torch.complex(torch.zeros_like(values), -values).conj().imag
+    assert view.is_neg()
+    return view
+
+
+@pytest.mark.parametrize("which", ["grad_output", "input", "weight", "unpacked"])
+def test_lazily_negated_tensors(which: str) -> None:
+    x, weight, bias = leaves()
+    by = torch.randn(2, 6, 4, 3, dtype=torch.float64)
+    expected = torchs_gradients(by)
+    if which == "input":
+        x = negated(x.detach()).requires_grad_()
+    elif which == "weight":
+        weight = negated(weight.detach()).requires_grad_()
+    elif which == "grad_output":
+        by = negated(by)
+    unpack = negated if which == "unpacked" else lambda t: t
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, unpack):
+        output = fastconv.conv2d(x, weight, bias, **GEOMETRY)
+        torch.testing.assert_close(gradients(output, (x, weight, bias), by), expected)
 
 
 def test_what_a_mode_raises_is_told() -> None:

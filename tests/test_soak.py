@@ -154,6 +154,7 @@ calls = {
     "_conv2d": lambda: ops._conv2d(x, w, b, *ones),
     "of autograd": lambda: aten.convolution_overrideable(x, w, b, *lists),
     "of autograd, backward": lambda: aten.convolution_backward_overrideable(g, x, w, *lists, all3),
+    "_conv2d_backward": lambda: ops._conv2d_backward(g, x, w, [1], [0], [1], 1, *all3),
     "_conv2d_gradients": lambda: ops._conv2d_gradients(g, x, w, [1], [0], [1], 1, *all3),
     "conv2d_grad_input": lambda: ops.conv2d_grad_input(g, w, [1, 4, 8, 8]),
     "conv2d_grad_weight": lambda: ops.conv2d_grad_weight(g, x, [4, 4, 3, 3]),
@@ -206,7 +207,7 @@ def test_no_operator_keeps_anything() -> None:
     result = run_python(filled(OPERATORS))
     assert result.returncode == 0, result.stderr
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
-    assert len(lines) == 26
+    assert len(lines) == 27
     names = torch._C._dispatch_get_all_op_names()
     ours = {name.removeprefix("fastconv::") for name in names if name.startswith("fastconv::")}
     assert ours - {name.split()[0] for _, name in lines} == {"conv2d_packed_algorithm"}

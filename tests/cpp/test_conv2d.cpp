@@ -234,6 +234,32 @@ Case col2im_case(Random& random) {
   return {p, false};
 }
 
+// Small planes whose blocks of channels end anywhere, of images that fill more than one chunk.
+Case small_planes_case(Random& random) {
+  for (;;) {
+    Conv2dProblem p{};
+    p.dtype = random.pick({DType::f32, DType::f32, DType::f64, DType::bf16, DType::f16});
+    p.C = p.K = p.groups = random.between(8, 140);
+    p.H = random.between(1, random.one_in(3) ? 30 : 10);
+    p.W = random.between(1, random.one_in(3) ? 30 : 10);
+    p.N = random.one_in(5) ? random.between(4, 40) : random.between(0, 3);
+    p.R = random.between(1, 5);
+    p.S = random.between(1, 5);
+    p.stride = {random.between(1, 3), random.between(1, 3)};
+    p.dilation = {random.between(1, 2), random.between(1, 2)};
+    p.pad = {random.between(0, 3), random.between(0, 3)};
+    p.P = out_extent(p.H, p.R, p.stride.h, p.pad.h, random.between(0, 3), p.dilation.h);
+    p.Q = out_extent(p.W, p.S, p.stride.w, p.pad.w, random.between(0, 3), p.dilation.w);
+    if (p.P == 0 || p.Q == 0 || p.N * p.C * p.H * p.W > 40'000) continue;
+    const auto layout = [&] { return random.pick({Layout::nchw, Layout::nchw, Layout::odd}); };
+    p.input = strides_of(layout(), Operands::input_sizes(p), random);
+    p.weight =
+        strides_of(random.pick({Layout::nchw, Layout::nhwc}), Operands::weight_sizes(p), random);
+    p.output = strides_of(layout(), Operands::output_sizes(p), random);
+    return {p, random.one_in(2)};
+  }
+}
+
 }  // namespace
 
 FASTCONV_TEST(conv2d, fprop) {
@@ -296,6 +322,19 @@ FASTCONV_TEST(conv2d, col2im) {
     const Case c = col2im_case(random);
     check(cpu::reject_col2im(c.problem) == nullptr, "is not for col2im");
     check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
+               random);
+  }
+}
+
+FASTCONV_TEST(conv2d, depthwise_small_planes) {
+  Random random(9);
+  for (int i = 0; i < 100; ++i) {
+    const Case c = small_planes_case(random);
+    check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
+               random);
+    check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
+               random);
+    check_case(cpu::conv2d_wgrad_algorithms(), cpu::conv2d_wgrad_reference, &Operands::weight, c,
                random);
   }
 }
