@@ -25,15 +25,17 @@ void implement_on_device(Library& m) {
   m.impl("_max_pool2d_backward", TORCH_BOX(&max_pool2d_backward_eager));
 }
 
-// What autograd calls by names of torch's, of its own convolution (recorded_conv2d.h).
-template <class Library>
-void implement_recorded_forward(Library& m) {
-  m.impl("convolution_overrideable", TORCH_BOX(&recorded_conv2d));
-}
-
+// What autograd calls by names of torch's, of its own convolution (recorded_conv2d.h): the backward
+// once more under the key for autograd.
 template <class Library>
 void implement_recorded_backward(Library& m) {
   m.impl("convolution_backward_overrideable", TORCH_BOX(&recorded_conv2d_backward));
+}
+
+template <class Library>
+void implement_recorded(Library& m) {
+  m.impl("convolution_overrideable", TORCH_BOX(&recorded_conv2d));
+  implement_recorded_backward(m);  // a backward pass in inference mode comes without that key
 }
 
 }  // namespace fastconv

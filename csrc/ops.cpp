@@ -51,8 +51,7 @@ STABLE_TORCH_LIBRARY(fastconv, m) {
   m.def(
       "_conv2d_gradients(Tensor grad_output, Tensor input, Tensor weight, SymInt[] stride, "
       "SymInt[] padding, SymInt[] dilation, SymInt groups, bool needs_input, bool needs_weight, "
-      "bool needs_bias) "
-      "-> (Tensor?, Tensor?, Tensor?)");
+      "bool needs_bias) -> (Tensor?, Tensor?, Tensor?)");
   // Of the CPU alone, and of inference: neither has a derivative.
   m.def(
       "conv2d_pack_weight(Tensor weight, SymInt[] input_size, SymInt[2] stride=1, "
@@ -82,5 +81,5 @@ STABLE_TORCH_LIBRARY_IMPL(fastconv, CPU, m) {
   m.impl("weight_fingerprint", TORCH_BOX(&fastconv::weight_fingerprint));
 }
 
-STABLE_TORCH_LIBRARY_IMPL(aten, CPU, m) { fastconv::implement_recorded_forward(m); }
+STABLE_TORCH_LIBRARY_IMPL(aten, CPU, m) { fastconv::implement_recorded(m); }
 STABLE_TORCH_LIBRARY_IMPL(aten, AutogradCPU, m) { fastconv::implement_recorded_backward(m); }

@@ -23,7 +23,7 @@ std::atomic<const Surroundings*> surroundings{nullptr};
 bool is_watched() {
   if (aoti_torch_grad_mode_is_enabled()) return true;
   const Surroundings* const around = surroundings;
-  if (around == nullptr) return false;
+  if (around == nullptr || !Py_IsInitialized()) return false;
   const Gil gil;
   return around->is_watched();
 }

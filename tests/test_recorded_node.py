@@ -255,6 +255,17 @@ def test_what_a_mode_raises_is_told() -> None:
     torch.testing.assert_close(gradients(output, of, by), torchs_gradients(by))
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_backward_in_a_mode_that_records_nothing(mode: Any) -> None:
+    of = leaves()
+    total = fastconv.conv2d(*of, **GEOMETRY).square().sum()
+    with mode():
+        total.backward()
+    want = leaves()
+    torch.nn.functional.conv2d(*want, **GEOMETRY).square().sum().backward()
+    torch.testing.assert_close([x.grad for x in of], [x.grad for x in want])
+
+
 def test_a_changed_input_is_noticed() -> None:
     _, (x, weight, _) = recorded()
     inner = x * 1

@@ -6,7 +6,7 @@
 #include "python_face.h"
 
 STABLE_TORCH_LIBRARY_IMPL(fastconv, CUDA, m) { fastconv::implement_on_device(m); }
-STABLE_TORCH_LIBRARY_IMPL(aten, CUDA, m) { fastconv::implement_recorded_forward(m); }
+STABLE_TORCH_LIBRARY_IMPL(aten, CUDA, m) { fastconv::implement_recorded(m); }
 STABLE_TORCH_LIBRARY_IMPL(aten, AutogradCUDA, m) { fastconv::implement_recorded_backward(m); }
 
 namespace fastconv {
