@@ -38,7 +38,7 @@ py::tuple shortest_list(PyObject* const* pair) {
 
 // What an operator for plain integers raises where it is not the one to call: the way for every
 // other call ends in the right words.
-bool was_refused(const py::error_already_set& error) {
+bool may_be_refusal(const py::error_already_set& error) {
   return error.matches(PyExc_RuntimeError) || error.matches(PyExc_TypeError) ||
          error.matches(PyExc_OverflowError);
 }
@@ -53,6 +53,11 @@ class EagerConv2d {
         run_(std::move(run)),
         run_kept_(std::move(run_kept)),
         record_(std::move(record)) {}
+
+  // Not what Python raised, as hooks for saved tensors may, which are not to run again.
+  static bool was_refused(const py::error_already_set& error) {
+    return !error.trace() && may_be_refusal(error);
+  }
 
   // input, weight, bias, stride, padding, dilation, groups, kept: (memo, packed, ...) or None
   py::object operator()(PyObject* const* args) const {
@@ -108,6 +113,9 @@ class EagerMaxPool2d {
         record_(std::move(record)),
         with_indices_(with_indices) {}
 
+  // A Function of Python's calls the operator.
+  static bool was_refused(const py::error_already_set& error) { return may_be_refusal(error); }
+
   // input, kernel_size, stride (or None), padding, dilation, ceil_mode
   py::object operator()(PyObject* const* args) const {
     PyObject* const stride = args[2] == Py_None ? args[1] : args[2];
@@ -148,7 +156,7 @@ PyObject* call_from_python(PyObject* self, PyObject* const* args, Py_ssize_t cou
     const auto& call = *static_cast<const Call*>(PyCapsule_GetPointer(self, Call::kName));
     return call(args).release().ptr();
   } catch (py::error_already_set& error) {
-    if (was_refused(error)) return py::none().release().ptr();
+    if (Call::was_refused(error)) return py::none().release().ptr();
     error.restore();
     return nullptr;
   }

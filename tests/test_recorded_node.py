@@ -266,6 +266,22 @@ def test_backward_in_a_mode_that_records_nothing(mode: Any) -> None:
     torch.testing.assert_close([x.grad for x in of], [x.grad for x in want])
 
 
+def test_a_hook_that_raises_is_not_called_again() -> None:
+    called = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        called.append(tensor)
+        raise RuntimeError("no room")
+
+    of = leaves()
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+        pytest.raises(RuntimeError, match="no room"),
+    ):
+        fastconv.conv2d(*of, **GEOMETRY)
+    assert len(called) == 1
+
+
 def test_a_changed_input_is_noticed() -> None:
     _, (x, weight, _) = recorded()
     inner = x * 1
