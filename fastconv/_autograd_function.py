@@ -31,9 +31,9 @@ from torch.autograd.forward_ad import _set_fwd_grad_enabled
 from torch.autograd.function import _SingleLevelFunction
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-# What stands between a call and its kernel where one of these answers with something; the first
-# two see what a backward pass calls as well. Not peek_interpreter_stack(), which Dynamo knows: to
-# ask it makes thread-local state that autograd's engine copies ten times a pass from then on.
+# What stands between a call and its kernel where one of these answers with something. Watchers see
+# what a backward pass calls as well. Not peek_interpreter_stack(), which Dynamo knows: to ask it
+# makes thread-local state that autograd's engine copies ten times a pass from then on.
 WATCHERS: tuple[Callable[[], Any], ...] = (
     _are_functorch_transforms_active,
     _len_torch_dispatch_stack,

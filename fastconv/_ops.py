@@ -105,19 +105,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def register_kernel(name: str, dispatch_key: str) -> Callable[[Function], Function]:
     """Decorator: the kernel of an operator for one of torch's dispatch keys."""
-
-    def register(kernel: Function) -> Function:
-        _library.impl(name, kernel, dispatch_key)
-        return kernel
-
-    return register
+    return _register_in(_library, name, dispatch_key)
 
 
 def register_kernel_of_torchs(name: str, dispatch_key: str) -> Callable[[Function], Function]:
     """The same for an operator of torch's that it has no kernels for (csrc/recorded_conv2d.h)."""
+    return _register_in(_aten, name, dispatch_key)
 
+
+def _register_in(library: Any, name: str, dispatch_key: str) -> Callable[[Function], Function]:
     def register(kernel: Function) -> Function:
-        _aten.impl(name, kernel, dispatch_key)
+        library.impl(name, kernel, dispatch_key)
         return kernel
 
     return register

@@ -51,6 +51,11 @@ def admitting_precision(algorithm: fastconv.Algorithm) -> str:
     return products.get(algorithm.name.rpartition("_")[2], "none")
 
 
+def taps_of(algorithm: fastconv.Algorithm) -> int:
+    """Of a side of a window that it takes; not all take other sizes."""
+    return 5 if "5x5" in algorithm.name else 3
+
+
 def usable_algorithms(op: str, direction: str | None = None) -> list[fastconv.Algorithm]:
     return [
         a

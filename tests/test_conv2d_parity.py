@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from _algorithms import attempt, usable_algorithms
+from _algorithms import attempt, taps_of, usable_algorithms
 from _problems import DTYPES
 from _reference import same_strides
 from torch import Tensor
@@ -129,12 +129,14 @@ FPROP = [a for a in usable_algorithms("conv2d", "fprop") if torch.float32 in a.d
 def conv2d_without_padding_products(
     input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: int
 ) -> torch.Tensor:
-    """3x3 with padding 1, where 0 * inf in the padding adds nothing: some of torch's backends do
-    so and some do not (0 * inf is NaN), by dtype and build."""
-    plane = input.shape[-2:]
+    """Planes of the same size, where 0 * inf in the padding adds nothing: some of torch's backends
+    do so and some do not (0 * inf is NaN), by dtype and build."""
+    plane, taps = input.shape[-2:], weight.shape[-1]
 
     def columns(x: torch.Tensor) -> torch.Tensor:
-        return F.unfold(x, 3, padding=1).unflatten(1, (groups, 1, -1))  # [N, G, 1, C R S, P Q]
+        return F.unfold(x, taps, padding=taps // 2).unflatten(
+            1, (groups, 1, -1)
+        )  # [N, G, 1, C R S, P Q]
 
     filters = weight.flatten(1).unflatten(0, (groups, -1))[..., None]  # [G, K, C R S, 1]
     products = columns(input) * filters
@@ -150,13 +152,13 @@ def test_infinities_and_nan_spread_as_they_must(
     algorithm: fastconv.Algorithm, where: str, value: float
 ) -> None:
     """Only to the outputs that read the element, and there as sums of such products give."""
-    accepted = 0
+    accepted, taps = 0, taps_of(algorithm)
     layouts = (torch.contiguous_format, torch.channels_last)
     sizes, planes = ((9, 1), (12, 3), (17, 17)), ((10, 19), (1, 2))
     for (channels, groups), plane, layout in itertools.product(sizes, planes, layouts):
         tensors = {
             "input": torch.randn(2, channels, *plane),
-            "weight": torch.randn(17 if groups == 17 else 18, channels // groups, 3, 3),
+            "weight": torch.randn(17 if groups == 17 else 18, channels // groups, taps, taps),
         }
         tensors["bias"] = torch.randn(tensors["weight"].shape[0])
         tensors[where].view(-1)[7] = value
@@ -164,7 +166,8 @@ def test_infinities_and_nan_spread_as_they_must(
         exact = [t.double() for t in tensors.values()]
         theirs = conv2d_without_padding_products(*exact, groups=groups).float()
         tensors["input"] = tensors["input"].contiguous(memory_format=layout)
-        call = functools.partial(fastconv.conv2d, *tensors.values(), padding=1, groups=groups)
+        same = taps // 2
+        call = functools.partial(fastconv.conv2d, *tensors.values(), padding=same, groups=groups)
         ours = attempt(algorithm, call)
         if ours is None:
             continue

@@ -35,6 +35,7 @@ RESULT_OF = {"fprop": "output", "dgrad": "grad_input", "wgrad": "grad_weight"}
 # the many pixels that a weight gradient adds up.
 LONG_SUMS = [
     Conv("3x3 of 512 channels", (1, 512, 6, 6), 48, padding=1),
+    Conv("5x5 of 256 channels", (1, 256, 7, 8), 24, kernel=5, padding=2),
     Conv("1x1 of 2048 channels", (1, 2048, 5, 7), 40, kernel=1),
     Conv("3x3 to 512 channels", (1, 24, 6, 7), 512, padding=1),
     Conv("gradient over 7000 pixels", (2, 4, 60, 60), 6, padding=1),

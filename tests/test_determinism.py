@@ -24,6 +24,7 @@ CONVS = [
     Conv("groups", (2, 24, 19, 18), 24, padding=1, groups=3),
     Conv("depthwise", (3, 21, 25, 27), 21, padding=1, groups=21),
     Conv("one pixel", (1, 520, 3, 3), 70),
+    Conv("5x5", (2, 24, 19, 18), 20, kernel=5, padding=2),
     Conv("one image of one channel", (1, 1, 90, 91), 33, kernel=5),
 ]
 DTYPES = [torch.float32, torch.bfloat16]

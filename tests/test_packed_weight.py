@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from _algorithms import admitting_precision, fp32_precision, usable_algorithms
+from _algorithms import admitting_precision, fp32_precision, taps_of, usable_algorithms
 from _subprocess import output_of
 from torch import Tensor
 
@@ -177,7 +177,8 @@ def run(algorithm: fastconv.Algorithm, x: Tensor, weight: Tensor, padding: int) 
         with fastconv.use_algorithm(algorithm.name):
             return fastconv.conv2d(x, weight, padding=padding)
     channels, height, width = weight.shape[1], x.shape[2], x.shape[3]
-    size = (x.shape[0], channels, height + 2 - 2 * padding, width + 2 - 2 * padding)
+    around = weight.shape[2] - 1 - 2 * padding
+    size = (x.shape[0], channels, height + around, width + around)
     grad_input: Tensor = torch.ops.fastconv.conv2d_grad_input(
         x, weight, size, (1, 1), (padding, padding), (1, 1), 1, False, algorithm.name
     )
@@ -198,7 +199,7 @@ def test_winograd_spreads_nothing_over_its_tiles(
 ) -> None:
     """One element that the transforms would smear over a tile, or overflow on."""
     torch.manual_seed(1)
-    weight = torch.randn(20, 20, 3, 3) / 16
+    weight = torch.randn(20, 20, taps_of(algorithm), taps_of(algorithm)) / 16
     x = torch.randn(2, 20, 11, 13)
     x[1, 3, 5, 6] = value
     ours, theirs = run(algorithm, x, weight, 1), expected(algorithm, x, weight, 1).float()
@@ -211,11 +212,12 @@ def test_winograd_spreads_nothing_over_its_tiles(
 @pytest.mark.parametrize("padding", [0, 1, 2])
 @pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
 def test_winograd_keeps_its_stated_error(algorithm: fastconv.Algorithm, padding: int) -> None:
-    for sizes in [(1, 256, 40, 23, 19), (3, 40, 256, 3, 130), (1, 700, 24, 9, 9)]:
+    for sizes in [(1, 256, 40, 23, 19), (3, 40, 256, 5, 130), (1, 700, 24, 9, 9)]:
         n, c, k, h, w = sizes
         torch.manual_seed(2)
         x = torch.randn(n, c if algorithm.direction == "fprop" else k, h, w)
-        weight = torch.randn(k, c, 3, 3) / math.sqrt(9 * c)
+        taps = taps_of(algorithm)
+        weight = torch.randn(k, c, taps, taps) / (taps * math.sqrt(c))
         theirs = expected(algorithm, x, weight, padding)
         error = (run(algorithm, x, weight, padding) - theirs).norm() / theirs.norm()
         assert error <= algorithm.error
@@ -223,7 +225,8 @@ def test_winograd_keeps_its_stated_error(algorithm: fastconv.Algorithm, padding:
 
 @pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
 def test_ieee_refuses_what_is_less_accurate(algorithm: fastconv.Algorithm) -> None:
-    x, weight = torch.randn(1, 16, 12, 12), torch.randn(16, 16, 3, 3)
+    x = torch.randn(1, 16, 12, 12)
+    weight = torch.randn(16, 16, taps_of(algorithm), taps_of(algorithm))
     with fp32_precision("ieee"):
         if algorithm.error < 1e-6:
             run(algorithm, x, weight, 1)

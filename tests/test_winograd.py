@@ -10,7 +10,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from _algorithms import fp32_precision, usable_algorithms
+from _algorithms import fp32_precision, taps_of, usable_algorithms
 from _reference import relative_error
 from torch import Tensor
 
@@ -43,6 +43,11 @@ SHAPES = [
 
 
 Pair = tuple[int, int]
+
+
+def is_exact_on_integers(algorithm: fastconv.Algorithm) -> bool:
+    """F(2x2, 3x3) adds fractions of 4 alone; six points want thirds."""
+    return algorithm.error < 1e-6
 
 
 def result_of(
@@ -86,29 +91,54 @@ def random_operands(
     shape: tuple[int, ...],
     padding: int | Pair,
     layout: torch.memory_format,
+    taps: int,
     dilation: Pair = (1, 1),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x, weight and the gradient of the output."""
     n, c, k, h, w = shape
-    scale = 1 / math.sqrt(9 * c)
-    rows, columns = (padding, padding) if isinstance(padding, int) else padding
-    p, q = h + 2 * rows - 2 * dilation[0], w + 2 * columns - 2 * dilation[1]
-    tensors = torch.randn(n, c, h, w), torch.randn(k, c, 3, 3) * scale, torch.randn(n, k, p, q)
-    x, weight, gradient = (t.to(memory_format=layout) for t in tensors)
+    scale = 1 / math.sqrt(taps * taps * c)
+    p, q = outputs_of((h, w), padding, taps, dilation)
+    x = torch.randn(n, c, h, w)
+    weight = torch.randn(k, c, taps, taps) * scale
+    gradient = torch.randn(n, k, p, q)
+    x, weight, gradient = (t.to(memory_format=layout) for t in (x, weight, gradient))
     return x, weight, gradient
 
 
-def random_dilated_problems(count: int) -> list[tuple[tuple[int, ...], Pair, Pair]]:
+def outputs_of(plane: Pair, padding: int | Pair, taps: int, dilation: Pair = (1, 1)) -> Pair:
+    rows, columns = (padding, padding) if isinstance(padding, int) else padding
+    reach = taps - 1
+    return (
+        plane[0] + 2 * rows - reach * dilation[0],
+        plane[1] + 2 * columns - reach * dilation[1],
+    )
+
+
+def is_served(
+    shape: tuple[int, ...], padding: int | Pair, taps: int, dilation: Pair = (1, 1)
+) -> bool:
+    """Are there outputs, and for windows of 5x5 channels and filters enough, and more of their
+    pixels inside the plane than two?"""
+    _, c, k, h, w = shape
+    outputs = outputs_of((h, w), padding, taps, dilation)
+    if min(outputs) < 1:
+        return False
+    extents = max(h, outputs[0]) / dilation[0], max(w, outputs[1]) / dilation[1]
+    return taps == 3 or (min(c, k) >= 4 and min(extents) > 2)
+
+
+def random_dilated_problems(count: int, taps: int) -> list[tuple[tuple[int, ...], Pair, Pair]]:
     """Shape, padding and dilation: any padding, spans that are cut anywhere, runs of every kind."""
     rng = random.Random(7)
+    reach, half = taps - 1, taps // 2
     problems = [
-        ((1, 17, 18, 33, 33), (2, 2), (2, 2)),
-        ((2, 5, 6, 33, 33), (4, 4), (4, 4)),
-        ((1, 16, 16, 33, 33), (18, 18), (18, 18)),
-        ((1, 4, 33, 3, 150), (1, 0), (1, 2)),
-        ((1, 16, 16, 3, 70), (1, 33), (1, 33)),
-        ((1, 3, 4, 1, 1), (5, 40), (5, 40)),
-        ((1, 3, 4, 2, 131), (10, 3), (10, 3)),
+        ((1, 17, 18, 33, 33), (2 * half, 2 * half), (2, 2)),
+        ((2, 5, 6, 33, 33), (4 * half, 4 * half), (4, 4)),
+        ((1, 16, 16, 33, 33), (18 * half, 18 * half), (18, 18)),
+        ((1, 4, 33, 3, 150), (half, 0), (1, 2)),
+        ((1, 16, 16, 3, 70), (half, 33 * half), (1, 33)),
+        ((1, 3, 4, 1, 1), (5 * half, 40 * half), (5, 40)),
+        ((1, 3, 4, 2, 131), (10 * half, 3 * half), (10, 3)),
     ]
     while len(problems) < count:
         dilation = (rng.choice((1, 2, 3, 4, 5, 7, 12, 23)), rng.choice((1, 2, 3, 4, 6, 8, 17, 25)))
@@ -120,22 +150,22 @@ def random_dilated_problems(count: int) -> list[tuple[tuple[int, ...], Pair, Pai
             rng.randint(1, 40),
         )
         padding = (
-            rng.randint(0, min(2 * dilation[0] + 2, shape[3] + 2 * dilation[0])),
-            rng.randint(0, min(2 * dilation[1] + 2, shape[4] + 2 * dilation[1])),
+            rng.randint(0, min(reach * dilation[0] + 2, shape[3] + reach * dilation[0])),
+            rng.randint(0, min(reach * dilation[1] + 2, shape[4] + reach * dilation[1])),
         )
-        if all(shape[3 + i] + 2 * padding[i] > 2 * dilation[i] for i in range(2)):
+        if min(outputs_of((shape[3], shape[4]), padding, taps, dilation)) > 0:
             problems.append((shape, padding, dilation))
-    return problems
+    return [problem for problem in problems if is_served(*problem[:2], taps, problem[2])]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
 def test_tails_and_padding(algorithm: fastconv.Algorithm, layout: torch.memory_format) -> None:
-    accepted = 0
-    for shape, padding in itertools.product(SHAPES, range(4)):
-        if min(shape[3:]) + 2 * padding < 3 or padding > min(shape[3:]) + 2:
+    accepted, taps = 0, taps_of(algorithm)
+    for shape, padding in itertools.product(SHAPES, range(taps + 1)):
+        if not is_served(shape, padding, taps) or padding > min(shape[3:]) + taps - 1:
             continue
-        operands = random_operands(shape, padding, layout)
+        operands = random_operands(shape, padding, layout, taps)
         with fastconv.use_algorithm(algorithm.name):
             result = result_of(algorithm.direction, *operands, padding)
         expected = exact_result_of(algorithm.direction, *operands, padding)
@@ -152,10 +182,13 @@ def test_16_bits_are_widened_and_rounded_once(
     algorithm: fastconv.Algorithm, dtype: torch.dtype, layout: torch.memory_format
 ) -> None:
     """The very bits of float32 on the same numbers, whatever is read in place and what is not."""
-    problems = [(shape, (1, 1), (1, 1)) for shape in SHAPES] + random_dilated_problems(60)
+    taps = taps_of(algorithm)
+    same = taps // 2, taps // 2
+    problems = [(shape, same, (1, 1)) for shape in SHAPES if is_served(shape, same, taps)]
+    problems += random_dilated_problems(60, taps)
     with fastconv.use_algorithm(algorithm.name):
         for shape, padding, dilation in problems:
-            operands = random_operands(shape, padding, layout, dilation)
+            operands = random_operands(shape, padding, layout, taps, dilation)
             halves = [t.to(dtype) for t in operands]
             result = result_of(algorithm.direction, *halves, padding, dilation)
             of_floats = [t.float() for t in halves]
@@ -165,32 +198,35 @@ def test_16_bits_are_widened_and_rounded_once(
 
 @pytest.mark.parametrize("algorithm", FPROP, ids=lambda a: a.name)
 def test_long_sums_keep_the_stated_error(algorithm: fastconv.Algorithm) -> None:
+    taps = taps_of(algorithm)
     for channels, seed in itertools.product((513, 1024, 1100), range(3)):
         torch.manual_seed(seed)
-        x, weight = torch.randn(1, channels, 4, 4), torch.randn(16, channels, 3, 3)
+        x, weight = torch.randn(1, channels, 4, 4), torch.randn(16, channels, taps, taps)
         with fastconv.use_algorithm(algorithm.name):
-            result = fastconv.conv2d(x, weight, padding=1)
-        expected = F.conv2d(x.double(), weight.double(), padding=1)
+            result = fastconv.conv2d(x, weight, padding=taps // 2)
+        expected = F.conv2d(x.double(), weight.double(), padding=taps // 2)
         assert relative_error(result, expected) <= algorithm.error
 
 
 @pytest.mark.parametrize("algorithm", FPROP, ids=lambda a: a.name)
 def test_no_channels_are_not_for_winograd(algorithm: fastconv.Algorithm) -> None:
-    x, weight = torch.randn(2, 0, 9, 9), torch.randn(4, 0, 3, 3)
+    taps = taps_of(algorithm)
+    x, weight = torch.randn(2, 0, 9, 9), torch.randn(4, 0, taps, taps)
     with (
         fastconv.use_algorithm(algorithm.name),
         pytest.raises(RuntimeError, match="not empty"),
     ):
         fastconv.conv2d(x, weight)
-    assert torch.equal(fastconv.conv2d(x, weight), torch.zeros(2, 4, 7, 7))
+    assert torch.equal(fastconv.conv2d(x, weight), torch.zeros(2, 4, 10 - taps, 10 - taps))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
 def test_dilation(algorithm: fastconv.Algorithm, layout: torch.memory_format) -> None:
-    """In small integers too: F(2x2) adds fractions of 4 alone, exactly."""
-    for shape, padding, dilation in random_dilated_problems(120):
-        operands = random_operands(shape, padding, layout, dilation)
+    """In small integers too."""
+    taps = taps_of(algorithm)
+    for shape, padding, dilation in random_dilated_problems(120, taps):
+        operands = random_operands(shape, padding, layout, taps, dilation)
         whole = [torch.randint_like(t, -4, 5) for t in operands]
         with fastconv.use_algorithm(algorithm.name):
             result = result_of(algorithm.direction, *operands, padding, dilation)
@@ -199,7 +235,7 @@ def test_dilation(algorithm: fastconv.Algorithm, layout: torch.memory_format) ->
         expected = exact_result_of(algorithm.direction, *operands, padding, dilation)
         assert relative_error(result, expected) <= algorithm.error, problem
         expected = exact_result_of(algorithm.direction, *whole, padding, dilation)
-        if "f2" in algorithm.name:
+        if is_exact_on_integers(algorithm):
             assert torch.equal(of_integers.double(), expected), problem
         else:
             assert relative_error(of_integers, expected) <= algorithm.error, problem
@@ -211,8 +247,9 @@ def test_a_packed_weight_serves_every_dilation(
     algorithm: fastconv.Algorithm, layout: torch.memory_format
 ) -> None:
     cl = layout == torch.channels_last
-    for shape, padding, dilation in random_dilated_problems(20):
-        x, weight, _ = random_operands(shape, padding, layout, dilation)
+    taps = taps_of(algorithm)
+    for shape, padding, dilation in random_dilated_problems(20, taps):
+        x, weight, _ = random_operands(shape, padding, layout, taps, dilation)
         packed = pack(weight, (1, shape[1], 8, 8), (1, 1), (1, 1), (1, 1), 1, cl, algorithm.name)
         assert packed.numel() > 0
         with fastconv.use_algorithm(algorithm.name):
@@ -226,6 +263,7 @@ def test_bits_do_not_depend_on_threads(
     algorithm: fastconv.Algorithm, layout: torch.memory_format
 ) -> None:
     """Many tiles, several blocks of channels, and fewer tiles than threads."""
+    taps = taps_of(algorithm)
     for shape, dilation in (
         ((1, 40, 70, 31, 33), 1),
         ((3, 300, 96, 7, 7), 1),
@@ -234,14 +272,17 @@ def test_bits_do_not_depend_on_threads(
         ((1, 300, 48, 9, 70), 24),
         ((8, 16, 150, 56, 55), 1),
     ):
-        operands = random_operands(shape, dilation, layout, (dilation, dilation))
+        if not is_served(shape, dilation * (taps // 2), taps, (dilation, dilation)):
+            continue
+        padding = dilation * (taps // 2)
+        operands = random_operands(shape, padding, layout, taps, (dilation, dilation))
         results = []
         for threads in (1, 2, 3, 16):
             torch.set_num_threads(threads)
             try:
                 with fastconv.use_algorithm(algorithm.name):
                     results.append(
-                        result_of(algorithm.direction, *operands, dilation, (dilation, dilation))
+                        result_of(algorithm.direction, *operands, padding, (dilation, dilation))
                     )
             finally:
                 torch.set_num_threads(1)
@@ -266,9 +307,11 @@ def test_16_bit_groups(
 ) -> None:
     """With a bias, and packed beforehand."""
     n, groups, c, k, h, w = problem
+    taps = taps_of(algorithm)
+    padding = taps // 2
     channels_last = layout == torch.channels_last
-    geometry = (1, 1), (1, 1), (1, 1), groups
-    weight = torch.randn(groups * k, c, 3, 3).bfloat16().to(memory_format=layout)
+    geometry = (1, 1), (padding, padding), (1, 1), groups
+    weight = torch.randn(groups * k, c, taps, taps).bfloat16().to(memory_format=layout)
     x = torch.randn(n, groups * c, h, w).bfloat16().to(memory_format=layout)
     gradient = torch.randn(n, groups * k, h, w).bfloat16().to(memory_format=layout)
     bias = torch.randn(groups * k).bfloat16()
@@ -282,7 +325,7 @@ def test_16_bit_groups(
         else:
             packed = pack(weight, x.shape, *geometry, channels_last, algorithm.name)
             results = [conv2d_packed(x, weight, bias, packed, *geometry)] + [
-                fastconv.conv2d(*three, padding=1, groups=groups)
+                fastconv.conv2d(*three, padding=padding, groups=groups)
                 for three in ((x, weight, bias), [t.float() for t in (x, weight, bias)])
             ]
     assert all(torch.equal(result, results[-1].bfloat16()) for result in results[:-1])
@@ -297,9 +340,11 @@ def test_groups(
     """Fewer groups than threads and more; the same bits packed beforehand. A NaN stays in the group
     that it belongs to."""
     n, groups, c, k, h, w = problem
+    taps = taps_of(algorithm)
+    padding = taps // 2
     channels_last = layout == torch.channels_last
-    geometry = (1, 1), (1, 1), (1, 1), groups
-    weight = (torch.randn(groups * k, c, 3, 3) / (3 * c**0.5)).to(memory_format=layout)
+    geometry = (1, 1), (padding, padding), (1, 1), groups
+    weight = (torch.randn(groups * k, c, taps, taps) / (taps * c**0.5)).to(memory_format=layout)
     x = torch.randn(n, groups * c, h, w).to(memory_format=layout)
     gradient = torch.randn(n, groups * k, h, w).to(memory_format=layout)
     bias = torch.randn(groups * k)
@@ -308,14 +353,16 @@ def test_groups(
         if algorithm.direction == "dgrad":
             return grad_input(operand, weight, x.shape, *geometry, channels_last, algorithm.name)
         with fastconv.use_algorithm(algorithm.name):
-            return fastconv.conv2d(operand, weight, bias, padding=1, groups=groups)
+            return fastconv.conv2d(operand, weight, bias, padding=padding, groups=groups)
 
     if algorithm.direction == "dgrad":
         operand = gradient
-        expected = F.conv_transpose2d(operand.double(), weight.double(), None, 1, 1, 0, groups)
+        exact = operand.double(), weight.double()
+        expected = F.conv_transpose2d(*exact, None, 1, padding, 0, groups)
     else:
         operand = x
-        expected = F.conv2d(operand.double(), weight.double(), bias.double(), 1, 1, 1, groups)
+        exact = operand.double(), weight.double()
+        expected = F.conv2d(*exact, bias.double(), 1, padding, 1, groups)
         packed = pack(weight, x.shape, *geometry, channels_last, algorithm.name)
         assert torch.equal(conv2d_packed(x, weight, bias, packed, *geometry), run(x))
 
@@ -331,15 +378,17 @@ def test_groups(
 
     operand[0, -1, 2, 3] = math.nan
     poisoned, of_group = run(operand).isnan(), results[0].shape[1] // groups
-    assert poisoned[0, -of_group:, 1:4, 2:5].all()
-    assert poisoned.sum() == of_group * 9
+    reached = poisoned[0, -of_group:, 2 - padding : 3 + padding, 3 - padding : 4 + padding]
+    assert reached.all()
+    assert poisoned.sum() == reached.numel() == of_group * taps * taps
 
 
 def test_groups_of_few_channels_are_not_for_winograd() -> None:
-    x, weight = torch.randn(1, 30, 9, 9), torch.randn(32, 15, 3, 3)
+    x = torch.randn(1, 30, 9, 9)
     for algorithm in FPROP:
         if algorithm.isa == "amx":  # some are not exact enough either
             continue
+        weight = torch.randn(32, 15, taps_of(algorithm), taps_of(algorithm))
         with (
             fastconv.use_algorithm(algorithm.name),
             pytest.raises(RuntimeError, match="groups of 16 channels"),
@@ -361,15 +410,16 @@ def test_special_values_reach_what_reads_them_and_no_more(
     generator = torch.Generator().manual_seed(1)
     # So many that no kernel for the gradient of the weight multiplies with padding.
     channels = 32 if algorithm.direction == "wgrad" else 9
+    taps = taps_of(algorithm)
     for (row, column), (padding, dilation) in itertools.product(PLACES, ((0, 1), (1, 1), (2, 3))):
         image = torch.randn(2, channels, 11, 11, generator=generator)
-        weight = torch.randn(18, channels, 3, 3, generator=generator)
+        weight = torch.randn(18, channels, taps, taps, generator=generator)
         weight[3] = 0  # inf * 0 is NaN
         weight[:, 4] = weight[:, 4] * (torch.arange(18) != 5)[:, None, None]
-        around = 2 * padding - 2 * dilation
+        around = 2 * padding - (taps - 1) * dilation
         gradient = torch.randn(2, 18, 11 + around, 11 + around, generator=generator)
         if where == "weight" and algorithm.direction != "wgrad":
-            weight[7, 2, row % 3, column % 3] = value
+            weight[7, 2, row % taps, column % taps] = value
         elif where == "image" and algorithm.direction != "dgrad":
             image[1, 4, row, column] = value
         else:
@@ -395,15 +445,16 @@ def test_special_values_reach_what_reads_them_and_no_more(
 def test_overflow_of_the_transforms_alone_is_no_overflow(
     algorithm: fastconv.Algorithm, layout: torch.memory_format
 ) -> None:
+    taps = taps_of(algorithm)
     x = torch.full((1, 4, 9, 9), 3e38).to(memory_format=layout)
-    weight = torch.zeros(5, 4, 3, 3)
+    weight = torch.zeros(5, 4, taps, taps)
     weight[:, 1, 1, 1] = 1
     weight[4, 2, 0, 0] = -1
     with fastconv.use_algorithm(algorithm.name):
         output = fastconv.conv2d(x, weight)
         overflowing = fastconv.conv2d(x, weight.abs())
-    assert torch.equal(output[:, :4], torch.full((1, 4, 7, 7), 3e38))
-    assert torch.equal(output[:, 4], torch.zeros(1, 7, 7))
+    assert torch.equal(output[:, :4], torch.full((1, 4, 10 - taps, 10 - taps), 3e38))
+    assert torch.equal(output[:, 4], torch.zeros(1, 10 - taps, 10 - taps))
     assert overflowing[:, 4].eq(math.inf).all()
 
 
@@ -412,16 +463,17 @@ def test_overflow_of_the_transforms_alone_is_no_overflow(
 def test_overflow_of_the_sums_alone_is_no_overflow(
     algorithm: fastconv.Algorithm, layout: torch.memory_format
 ) -> None:
+    taps = taps_of(algorithm)
     x = torch.full((1, 4, 9, 9), 3e38).to(memory_format=layout)
-    gradient = torch.zeros(1, 5, 7, 7)
+    gradient = torch.zeros(1, 5, 10 - taps, 10 - taps)
     gradient[:, :, 3, 3] = 1
-    gradient[:, 4, 5, 1] = -1
-    weight = torch.zeros(5, 4, 3, 3)
+    gradient[:, 4, 4, 1] = -1
+    weight = torch.zeros(5, 4, taps, taps)
     with fastconv.use_algorithm(algorithm.name):
         grad_weight = result_of("wgrad", x, weight, gradient, 0)
         overflowing = result_of("wgrad", x, weight, gradient.abs(), 0)
-    assert torch.equal(grad_weight[:4], torch.full((4, 4, 3, 3), 3e38))
-    assert torch.equal(grad_weight[4], torch.zeros(4, 3, 3))
+    assert torch.equal(grad_weight[:4], torch.full((4, 4, taps, taps), 3e38))
+    assert torch.equal(grad_weight[4], torch.zeros(4, taps, taps))
     assert overflowing[4].eq(math.inf).all()
 
 
@@ -429,13 +481,15 @@ def test_overflow_of_the_sums_alone_is_no_overflow(
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_sums_of_many_sums(algorithm: fastconv.Algorithm, layout: torch.memory_format) -> None:
     """More than 64 running sums of 128 tiles, which reach the weight in several rounds."""
+    taps = taps_of(algorithm)
     size = 4 * 92 if "f4" in algorithm.name else 2 * 92
-    whole = torch.randint(-2, 3, (1, 3, size, size)).float().to(memory_format=layout)
+    weight = torch.zeros(5, 4, taps, taps)
+    whole = torch.randint(-2, 3, (1, 4, size, size)).float().to(memory_format=layout)
     gradient = torch.randint(-2, 3, (1, 5, size, size)).float().to(memory_format=layout)
     with fastconv.use_algorithm(algorithm.name):
-        result = result_of("wgrad", whole, torch.zeros(5, 3, 3, 3), gradient, 1)
-    expected = exact_result_of("wgrad", whole, torch.zeros(5, 3, 3, 3), gradient, 1)
-    if "f2" in algorithm.name:
+        result = result_of("wgrad", whole, weight, gradient, taps // 2)
+    expected = exact_result_of("wgrad", whole, weight, gradient, taps // 2)
+    if is_exact_on_integers(algorithm):
         assert torch.equal(result.double(), expected)
     assert relative_error(result, expected) <= algorithm.error
 
@@ -443,8 +497,8 @@ def test_sums_of_many_sums(algorithm: fastconv.Algorithm, layout: torch.memory_f
 @pytest.mark.parametrize("algorithm", WGRAD, ids=lambda a: a.name)
 def test_a_weight_of_any_strides(algorithm: fastconv.Algorithm) -> None:
     """The operator's own layouts, and a gradient of the weight asked for in the other one."""
-    x, grad_output = torch.randn(2, 20, 9, 10), torch.randn(2, 33, 9, 10)
-    args = ((33, 20, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    x, grad_output, taps = torch.randn(2, 20, 9, 10), torch.randn(2, 33, 9, 10), taps_of(algorithm)
+    args = ((33, 20, taps, taps), (1, 1), (taps // 2, taps // 2), (1, 1), 1)
     grad_weight = torch.ops.fastconv.conv2d_grad_weight
     planes = grad_weight(grad_output, x, *args, False, algorithm.name)
     channels = grad_weight(grad_output, x, *args, True, algorithm.name)
@@ -458,20 +512,22 @@ def test_overflow_between_rounds_of_sums_is_noticed(algorithm: fastconv.Algorith
 
     The direct kernels, which add up 16 parts of 22 rows, do without.
     """
-    rows, columns = 364, 364
-    gradient = torch.zeros(1, 1, rows, columns)
+    rows, columns, taps = 364, 364, taps_of(algorithm)
+    gradient = torch.zeros(1, 4, rows, columns)
     for first, last, total in ((0, 90, 2.6e38), (176, 178, 1.5e38), (180, 182, -1.5e38)):
         gradient[:, :, first:last] = total / (last - first) / columns
-    x, weight = torch.ones(1, 1, rows + 2, columns + 2), torch.zeros(1, 1, 3, 3)
+    x = torch.ones(1, 4, rows + taps - 1, columns + taps - 1)
+    weight = torch.zeros(4, 4, taps, taps)
     with fastconv.use_algorithm(algorithm.name):
         result = result_of("wgrad", x, weight, gradient, 0)
-    torch.testing.assert_close(result, torch.full((1, 1, 3, 3), 2.6e38), rtol=1e-4, atol=0)
+    torch.testing.assert_close(result, torch.full((4, 4, taps, taps), 2.6e38), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("algorithm", WGRAD, ids=lambda a: a.name)
 def test_ieee_refuses_the_gradient_of_the_weight(algorithm: fastconv.Algorithm) -> None:
     """Where few elements of both operands are not zero F(2x2) has 2.8 times torch's error."""
-    x, weight, gradient = random_operands((1, 16, 16, 12, 12), 1, torch.contiguous_format)
+    layout, taps = torch.contiguous_format, taps_of(algorithm)
+    x, weight, gradient = random_operands((1, 16, 16, 12, 12), 1, layout, taps)
     with (
         fp32_precision("ieee"),
         fastconv.use_algorithm(algorithm.name),

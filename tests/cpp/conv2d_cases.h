@@ -37,8 +37,8 @@ inline Case random_case(Random& random, DType dtype) {
     }
     p.H = random.between(1, large ? 20 : 10);
     p.W = random.between(1, large ? 40 : 12);
-    p.R = random.between(1, 4);
-    p.S = random.between(1, 4);
+    p.R = random.between(1, 5);
+    p.S = random.between(1, 5);
     p.stride = {random.between(1, 3), random.between(1, 3)};
     p.dilation = {random.between(1, 2), random.between(1, 2)};
     if (random.one_in(4)) {  // Winograd's
@@ -47,7 +47,7 @@ inline Case random_case(Random& random, DType dtype) {
         p.C = p.groups * random.between(16, 40);
         p.K = p.groups * random.between(16, 40);
       }
-      p.R = p.S = 3;
+      p.R = p.S = random.pick<int64_t>({3, 3, 5});
       p.stride = p.dilation = {1, 1};
     }
     p.pad = {random.between(0, 3), random.between(0, 3)};

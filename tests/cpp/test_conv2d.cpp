@@ -73,6 +73,24 @@ void check_case(cpu::Conv2dList list, const Conv2dAlgorithm& reference,
   }
 }
 
+void check_fprop(const Case& c, Random& random) {
+  check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
+             random);
+}
+void check_dgrad(const Case& c, Random& random) {
+  check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
+             random);
+}
+void check_wgrad(const Case& c, Random& random) {
+  check_case(cpu::conv2d_wgrad_algorithms(), cpu::conv2d_wgrad_reference, &Operands::weight, c,
+             random);
+}
+void check_every_direction(const Case& c, Random& random) {
+  check_fprop(c, random);
+  check_dgrad(c, random);
+  check_wgrad(c, random);
+}
+
 void check_list(cpu::Conv2dList list, const Conv2dAlgorithm& reference,
                 TensorBlock Operands::* written, uint64_t seed) {
   for (DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16}) {
@@ -278,10 +296,8 @@ FASTCONV_TEST(conv2d, zero_borders) {
   int fprop = 0, dgrad = 0;
   for (int i = 0; i < 60; ++i) {
     const Case c = bordered_case(random);
-    check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
-               random);
-    check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
-               random);
+    check_fprop(c, random);
+    check_dgrad(c, random);
     const auto pay = [&](const cpu::Gather& gather) {
       const cpu::ZeroBorders borders(gather, 14, sizeof(float));
       if (borders.pay()) check_borders(gather, borders, random);
@@ -297,12 +313,7 @@ FASTCONV_TEST(conv2d, every_other_pixel) {
   Random random(6);
   for (int i = 0; i < 80; ++i) {
     const Case c = strided_case(random);
-    check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
-               random);
-    check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
-               random);
-    check_case(cpu::conv2d_wgrad_algorithms(), cpu::conv2d_wgrad_reference, &Operands::weight, c,
-               random);
+    check_every_direction(c, random);
   }
 }
 
@@ -311,8 +322,7 @@ FASTCONV_TEST(conv2d, few_pixels) {
   for (int i = 0; i < 120; ++i) {
     const Case c = few_pixels_case(random);
     check(cpu::reject_dot_products(c.problem) == nullptr, "is not for dot products");
-    check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
-               random);
+    check_fprop(c, random);
   }
 }
 
@@ -321,8 +331,7 @@ FASTCONV_TEST(conv2d, col2im) {
   for (int i = 0; i < 150; ++i) {
     const Case c = col2im_case(random);
     check(cpu::reject_col2im(c.problem) == nullptr, "is not for col2im");
-    check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
-               random);
+    check_dgrad(c, random);
   }
 }
 
@@ -330,12 +339,7 @@ FASTCONV_TEST(conv2d, depthwise_small_planes) {
   Random random(9);
   for (int i = 0; i < 100; ++i) {
     const Case c = small_planes_case(random);
-    check_case(cpu::conv2d_fprop_algorithms(), cpu::conv2d_fprop_reference, &Operands::output, c,
-               random);
-    check_case(cpu::conv2d_dgrad_algorithms(), cpu::conv2d_dgrad_reference, &Operands::input, c,
-               random);
-    check_case(cpu::conv2d_wgrad_algorithms(), cpu::conv2d_wgrad_reference, &Operands::weight, c,
-               random);
+    check_every_direction(c, random);
   }
 }
 

@@ -30,8 +30,8 @@ class WinogradTerms {
   static constexpr int64_t kChannelUnit = kAmxStep;
 
   static_assert(kTerms == 2 || kTerms == 3);
-  static constexpr double kErrorF4 = kTerms == 3 ? 2e-6 : 8e-5;
-  static constexpr double kErrorF2 = kTerms == 3 ? 5e-7 : 2e-5;
+  static constexpr double kErrorOfSixPoints = kTerms == 3 ? 2e-6 : 8e-5;
+  static constexpr double kErrorOfFourPoints = kTerms == 3 ? 5e-7 : 2e-5;
   static constexpr const char* kNoteF4 =
       kTerms == 3
           ? "Winograd F(4x4, 3x3), a quarter of the products, each as six of bfloat16 terms "

@@ -29,7 +29,7 @@ double gemm_rate(Isa isa) {
     case Isa::scalar:
       return 2e9;
     case Isa::avx2:
-      return 15e9;
+      return made_by_amd() ? 38e9 : 15e9;  // a Zen 4 has two units of 32 bytes for both
     default:
       return 40e9;
   }
@@ -55,11 +55,15 @@ WeightRates weight_rates() {
   return made_by_amd() ? WeightRates{20e9, 5e9, 1.8e9} : WeightRates{11e9, 2.2e9, 1.5e9};
 }
 // Winograd's gradient of the weight: its products' share of the rate of a large GEMM, the
-// transforms of both operands, and that of the sums. Fitted to ten layers of 64 to 512 channels on
-// 14 to 56 pixels, batch 1 and 8.
-constexpr double kShareInManySums = 0.85;
-constexpr double kWgradTransformsF4 = 8e9, kWgradTransformsF2 = 19e9;
-constexpr double kTransformedSums = 5.5e9;
+// transforms of both operands to six points and to four, and that of the sums. Fitted to ten layers
+// of 3x3 with 64 to 512 channels on 14 to 56 pixels, batch 1 and 8; on a Zen 4, relative to the
+// direct kernels, to 32 layers of 3x3 and 5x5 with 16 to 512 channels on 7 to 112 pixels.
+struct WgradRates {
+  double share_in_many_sums, six_points, four_points, sums;
+};
+WgradRates wgrad_rates() {
+  return made_by_amd() ? WgradRates{1.1, 24e9, 32e9, 19e9} : WgradRates{0.85, 8e9, 19e9, 5.5e9};
+}
 constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
 
 // Dot products: bytes of the weight a second, and seconds in which one of them adds up its lanes.
@@ -187,7 +191,7 @@ struct WinogradSizes {
   double points, tiles, channels, filters;
 
   WinogradSizes(const WinogradConv& conv, int64_t outputs)
-      : points(as_double((outputs + 2) * (outputs + 2))),
+      : points(as_double(winograd_points(conv, outputs) * winograd_points(conv, outputs))),
         tiles(as_double(conv.images) *
               as_double(TileAxis{outputs, conv.dilation.h, conv.out_height}.tiles()) *
               as_double(TileAxis{outputs, conv.dilation.w, conv.out_width}.tiles())),
@@ -264,7 +268,12 @@ double elements_of_pixels(const Gather& g, double share, const Conv2dProblem& p,
 
 WinogradRates winograd_float_rates(Isa isa) {
   // A tile of the GEMM has up to 14 rows; below 8 the panel's loads outweigh the products.
-  return {isa == Isa::avx2 ? 15e9 : 32e9, weight_rates().transformed, sizeof(float), 8, 1, 1};
+  return {std::min(gemm_rate(isa), isa == Isa::avx2 ? 30e9 : 32e9),
+          weight_rates().transformed,
+          sizeof(float),
+          8,
+          1,
+          1};
 }
 
 WinogradRates winograd_term_rates(int terms) {
@@ -297,17 +306,19 @@ double winograd_seconds(const WinogradConv& conv, int64_t outputs, const Winogra
 
 double winograd_wgrad_seconds(const WinogradConv& conv, int64_t outputs, Isa isa, int threads) {
   const WinogradSizes s(conv, outputs);
+  const WgradRates rates = wgrad_rates();
   constexpr double kFloat = sizeof(float);
   const WinogradWgradBlocks blocks = winograd_wgrad_blocks(conv, WinogradSizes::kLanes, threads);
   // Adding a running sum to U takes as long as the products of five tiles.
   const double sums = std::ceil(s.tiles / as_double(winograd_wgrad_chunk(conv, outputs)));
   const double products = s.points * (s.tiles + 5 * sums) * s.channels * s.filters /
-                          (kShareInManySums * gemm_rate(isa));
+                          (rates.share_in_many_sums * gemm_rate(isa));
   const double arrays =
       s.points * s.tiles * kFloat * 2 *
       (s.channels * as_double(blocks.filters.parts) + s.filters * as_double(blocks.channels.parts));
-  const double transforms = arrays / (outputs == 4 ? kWgradTransformsF4 : kWgradTransformsF2);
-  const double weight = s.points * s.channels * s.filters * 2 * kFloat / kTransformedSums;
+  const bool six_points = winograd_points(conv, outputs) == 6;
+  const double transforms = arrays / (six_points ? rates.six_points : rates.four_points);
+  const double weight = s.points * s.channels * s.filters * 2 * kFloat / rates.sums;
   const int workers = static_cast<int>(std::min<int64_t>(threads, blocks.count()));
   return (products + transforms + weight) / speed_up(workers);
 }
@@ -332,7 +343,7 @@ double depthwise_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
   const double an_output = in_pixels ? kOutputInPixels + as_double(p.R * p.S) * kProductInPixels
                                      : kOutputInPlanes + as_double(p.R * p.S) * kProductInPlanes;
   const double outputs = as_double(p.N * p.K) * as_double(p.P * p.Q);
-  const double narrower = isa == Isa::avx2 ? 2 : 1;
+  const double narrower = isa == Isa::avx2 && !made_by_amd() ? 2 : 1;
   return std::max(narrower * outputs * an_output / speed_up(threads) - kSparedByDepthwise, 0.0);
 }
 

@@ -214,12 +214,14 @@ template <class Between, template <class> class Method, class Elsewhere>
 struct WinogradAlgorithm {
   using Kernel = WinogradGroups<Winograd<Between, Method>>;
   static constexpr int kOutputs = Winograd<Between, Method>::kOutputs;
-  static constexpr bool kLarge = kOutputs == 4;
+  static constexpr int kTaps = Method<typename Between::Target>::kTaps;
+  static constexpr bool kSixPoints = Method<typename Between::Target>::kPoints == 6;
 
   static const char* reject(const Conv2dProblem& p) {
-    if (kLarge && p.precision == Precision::ieee) return "is less accurate than 'ieee' asks for";
+    if (kSixPoints && p.precision == Precision::ieee)
+      return "is less accurate than 'ieee' asks for";
     const char* const reason = Between::reject(p);
-    return reason == nullptr ? winograd_reject(p) : reason;
+    return reason == nullptr ? winograd_reject(p, kTaps) : reason;
   }
 
   static int64_t fprop_workspace(const Conv2dProblem& p, int threads) {
@@ -278,7 +280,7 @@ struct WinogradAlgorithm {
   }
 
   static constexpr Conv2dAlgorithm fprop_algorithm(const char* name) {
-    return {{name, "conv2d", "fprop", Between::kIsa, Between::kDTypes, kError, kNote},
+    return {{name, "conv2d", "fprop", Between::kIsa, Between::kDTypes, kError, note()},
             reject,
             fprop_workspace,
             fprop,
@@ -287,7 +289,7 @@ struct WinogradAlgorithm {
             pack_weight};
   }
   static constexpr Conv2dAlgorithm dgrad_algorithm(const char* name) {
-    return {{name, "conv2d", "dgrad", Between::kIsa, Between::kDTypes, kError, kNote},
+    return {{name, "conv2d", "dgrad", Between::kIsa, Between::kDTypes, kError, note()},
             reject,
             dgrad_workspace,
             dgrad,
@@ -305,8 +307,15 @@ struct WinogradAlgorithm {
     return fn(TypeTag<float>{});
   }
 
-  static constexpr double kError = kLarge ? Between::kErrorF4 : Between::kErrorF2;
-  static constexpr const char* kNote = kLarge ? Between::kNoteF4 : Between::kNoteF2;
+  static constexpr double kError =
+      kSixPoints ? Between::kErrorOfSixPoints : Between::kErrorOfFourPoints;
+  static constexpr const char* note() {
+    if constexpr (kTaps == 5) {
+      return Between::kNoteF2Of5;
+    } else {
+      return kOutputs == 4 ? Between::kNoteF4 : Between::kNoteF2;
+    }
+  }
 };
 
 }  // namespace fastconv::cpu

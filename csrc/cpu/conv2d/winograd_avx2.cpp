@@ -38,8 +38,10 @@ struct Direct {
 };
 using F2 = WinogradAlgorithm<WinogradFloats<Avx2>, WinogradF2, Direct>;
 using F4 = WinogradAlgorithm<WinogradFloats<Avx2>, WinogradF4, Direct>;
+using F2Of5 = WinogradAlgorithm<WinogradFloats<Avx2>, WinogradF2Of5, Direct>;
 using F2Wgrad = WinogradWgradAlgorithm<Avx2, WinogradF2, Direct>;
 using F4Wgrad = WinogradWgradAlgorithm<Avx2, WinogradF4, Direct>;
+using F2Of5Wgrad = WinogradWgradAlgorithm<Avx2, WinogradF2Of5, Direct>;
 
 }  // namespace
 
@@ -47,14 +49,20 @@ const Conv2dAlgorithm conv2d_fprop_winograd_f4_avx2 =
     F4::fprop_algorithm("conv2d_fprop_winograd_f4_avx2");
 const Conv2dAlgorithm conv2d_fprop_winograd_f2_avx2 =
     F2::fprop_algorithm("conv2d_fprop_winograd_f2_avx2");
+const Conv2dAlgorithm conv2d_fprop_winograd_f2_5x5_avx2 =
+    F2Of5::fprop_algorithm("conv2d_fprop_winograd_f2_5x5_avx2");
 const Conv2dAlgorithm conv2d_dgrad_winograd_f4_avx2 =
     F4::dgrad_algorithm("conv2d_dgrad_winograd_f4_avx2");
 const Conv2dAlgorithm conv2d_dgrad_winograd_f2_avx2 =
     F2::dgrad_algorithm("conv2d_dgrad_winograd_f2_avx2");
+const Conv2dAlgorithm conv2d_dgrad_winograd_f2_5x5_avx2 =
+    F2Of5::dgrad_algorithm("conv2d_dgrad_winograd_f2_5x5_avx2");
 const Conv2dAlgorithm conv2d_wgrad_winograd_f4_avx2 =
     F4Wgrad::algorithm("conv2d_wgrad_winograd_f4_avx2");
 const Conv2dAlgorithm conv2d_wgrad_winograd_f2_avx2 =
     F2Wgrad::algorithm("conv2d_wgrad_winograd_f2_avx2");
+const Conv2dAlgorithm conv2d_wgrad_winograd_f2_5x5_avx2 =
+    F2Of5Wgrad::algorithm("conv2d_wgrad_winograd_f2_5x5_avx2");
 
 }  // namespace fastconv::cpu
 #pragma GCC pop_options

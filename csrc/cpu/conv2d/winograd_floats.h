@@ -24,13 +24,17 @@ class WinogradFloats {
   static constexpr int kChannelsTogether = 1;
   static constexpr int64_t kChannelUnit = 1;
 
-  static constexpr double kErrorF4 = 2e-6, kErrorF2 = 5e-7;
+  static constexpr double kErrorOfSixPoints = 2e-6, kErrorOfFourPoints = 5e-7;
   static constexpr const char* kNoteF4 =
       "Winograd F(4x4, 3x3), a quarter of the products; workspace 1 to 16 MB, or 1.2 MB a thread, "
       "beside the transformed weight (4 times the weight in float32)";
   static constexpr const char* kNoteF2 =
       "Winograd F(2x2, 3x3), 4/9 of the products; workspace 1 to 16 MB, or 1.2 MB a thread, "
       "beside the transformed weight (1.8 times the weight in float32)";
+
+  static constexpr const char* kNoteF2Of5 =
+      "Winograd F(2x2, 5x5), 9/25 of the products; workspace 1 to 16 MB, or 1.2 MB a thread, "
+      "beside the transformed weight (1.4 times the weight in float32)";
 
   static const char* reject(const Conv2dProblem&) { return nullptr; }
   static WinogradRates rates() { return winograd_float_rates(kIsa); }

@@ -34,7 +34,7 @@ class WinogradPixels {
 
   // Columns under a run, of 32 tiles where they are not dilated: with AVX-512 the pixels under it
   // fill 50 KB. The square after them takes what a transpose writes past the end of the last row.
-  static constexpr int64_t kRunColumns = 32 * kOutputs + 2;
+  static constexpr int64_t kRunColumns = 32 * kOutputs + kPoints - kOutputs;
   static constexpr int64_t kScratchFloats =
       kPoints * round_up(kRunColumns, kLanes) * kLanes + kLanes * kLanes;
 

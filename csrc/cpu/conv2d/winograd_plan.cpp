@@ -26,15 +26,26 @@ constexpr int64_t kSumBytes = 600 * 1024, kFewestTiles = 32;
 // A group has vectors of its own.
 constexpr int64_t kFewestOfGroup = 16;
 
+// Below, vectors are all but empty, and of so few numbers a gradient of the weight may lose more
+// digits than it should: up to 2.1e-6 of one channel and one filter.
+constexpr int64_t kFewestOf5x5 = 4;
+
 bool is_dense_enough(const Strides4& s, int64_t channels, int64_t columns) {
   return s.w == 1 || columns == 1 || s.c == 1 || channels == 1;
+}
+
+// Whether every window of five taps has more of them outside the image than inside. The transforms'
+// error is of all taps: of one pixel alone with 64 channels it was 3e-6 of the result, of planes of
+// 3 x 3 1.2e-6.
+bool windows_reach_beyond(int64_t extent, int64_t outputs, int64_t dilation) {
+  return ceil_div(std::max(extent, outputs), dilation) <= 2;
 }
 
 WinogradPlan without_blocks(const WinogradConv& conv, int64_t outputs, int64_t lanes, int64_t panel,
                             int64_t depth, int64_t row_stride) {
   WinogradPlan plan{};
   plan.outputs = outputs;
-  plan.points = outputs + 2;
+  plan.points = winograd_points(conv, outputs);
   plan.rows = {outputs, conv.dilation.h, conv.out_height};
   plan.columns = {outputs, conv.dilation.w, conv.out_width};
   plan.tile_rows = plan.rows.tiles();
@@ -81,7 +92,8 @@ void place_points(WinogradPlan& plan) {
 
 WinogradConv winograd_fprop(const Conv2dProblem& p) {
   const int64_t channels = p.group_in_channels(), filters = p.group_out_channels();
-  return {p.N,
+  return {p.R,
+          p.N,
           channels,
           filters,
           p.H,
@@ -104,40 +116,48 @@ WinogradConv winograd_fprop(const Conv2dProblem& p) {
 WinogradConv winograd_dgrad(const Conv2dProblem& p) {
   const int64_t channels = p.group_in_channels(), filters = p.group_out_channels();
   const Strides4 turned{p.weight.c, p.weight.n, -p.weight.h, -p.weight.w};
-  return {p.N,
+  return {p.R,
+          p.N,
           filters,
           channels,
           p.P,
           p.Q,
           p.H,
           p.W,
-          2 * p.dilation.h - p.pad.h,
-          2 * p.dilation.w - p.pad.w,
+          (p.R - 1) * p.dilation.h - p.pad.h,
+          (p.S - 1) * p.dilation.w - p.pad.w,
           p.dilation,
           p.output,
           p.input,
           turned,
-          2 * p.weight.h + 2 * p.weight.w,
+          (p.R - 1) * p.weight.h + (p.S - 1) * p.weight.w,
           p.groups,
           filters * p.output.c,
           channels * p.input.c,
           filters * p.weight.n};
 }
 
-const char* winograd_reject(const Conv2dProblem& p) {
-  if (p.R != 3 || p.S != 3) return "is for 3x3 windows";
+const char* winograd_reject(const Conv2dProblem& p, int64_t taps) {
+  if (p.R != taps || p.S != taps) return taps == 3 ? "is for 3x3 windows" : "is for 5x5 windows";
   if (p.stride.h != 1 || p.stride.w != 1) return "is for stride 1";
+  if (p.C == 0 || p.K == 0) return "is for tensors that are not empty";
+  if (taps == 5) {
+    if (windows_reach_beyond(p.H, p.P, p.dilation.h) ||
+        windows_reach_beyond(p.W, p.Q, p.dilation.w)) {
+      return "is for planes that hold more than two pixels of a window in each dimension";
+    }
+    if (std::min(p.C, p.K) < kFewestOf5x5) return "is for 4 channels and filters or more";
+  }
   if (p.groups > 1 && std::min(p.group_in_channels(), p.group_out_channels()) < kFewestOfGroup) {
     return "is for groups of 16 channels and filters or more";
   }
-  if (p.C == 0 || p.K == 0) return "is for tensors that are not empty";
   if (!is_dense_enough(p.input, p.C, p.W) || !is_dense_enough(p.output, p.K, p.Q)) {
     return "is for images whose columns or channels are contiguous";
   }
   // The counts of tiles and points then stay far from overflow.
   constexpr int64_t kFarAway = int64_t{1} << 40;
   if (p.dilation.h > kFarAway || p.dilation.w > kFarAway || p.P > kFarAway || p.Q > kFarAway ||
-      p.pad.h > p.H + 2 * p.dilation.h || p.pad.w > p.W + 2 * p.dilation.w) {
+      p.pad.h > p.H + (taps - 1) * p.dilation.h || p.pad.w > p.W + (taps - 1) * p.dilation.w) {
     return "is for padding no larger than the image and its window";
   }
   return nullptr;
@@ -166,7 +186,8 @@ WinogradPlan winograd_tile_plan(const WinogradConv& conv, int64_t outputs, int64
 int64_t winograd_wgrad_chunk(const WinogradConv& conv, int64_t outputs) {
   const int64_t width =
       std::min(conv.channels, kMostOfWeight) + std::min(conv.filters, kMostOfWeight);
-  const int64_t tile = (outputs + 2) * (outputs + 2) * width * static_cast<int64_t>(sizeof(float));
+  const int64_t points = winograd_points(conv, outputs);
+  const int64_t tile = points * points * width * static_cast<int64_t>(sizeof(float));
   return std::clamp(kSumBytes / tile, kFewestTiles, kLongestSum);
 }
 

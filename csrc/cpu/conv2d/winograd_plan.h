@@ -8,9 +8,10 @@
 
 namespace fastconv::cpu {
 
-// A 3 x 3 convolution of stride 1 and any dilation: fprop, or dgrad, which is one too with the
-// weight turned round. Sizes are those of one group.
+// A convolution of stride 1 and any dilation with as many taps down as across: fprop, or dgrad,
+// which is one too with the weight turned round. Sizes are those of one group.
 struct WinogradConv {
+  int64_t taps;  // of one dimension
   int64_t images, channels, filters;
   int64_t height, width;          // of x
   int64_t out_height, out_width;  // of y
@@ -28,8 +29,13 @@ struct WinogradConv {
 WinogradConv winograd_fprop(const Conv2dProblem& problem);
 WinogradConv winograd_dgrad(const Conv2dProblem& problem);
 
-// Why a problem is not for Winograd, or nullptr.
-const char* winograd_reject(const Conv2dProblem& problem);
+// Why a problem is not for Winograd with windows of so many taps a side, or nullptr.
+const char* winograd_reject(const Conv2dProblem& problem, int64_t taps);
+
+// Of a tile of so many outputs, in one dimension.
+inline int64_t winograd_points(const WinogradConv& conv, int64_t outputs) {
+  return outputs + conv.taps - 1;
+}
 
 // The tiles along one dimension of y. Dilated by d, pixels of different residues modulo d have
 // nothing to do with each other: a tile takes every d-th pixel, and d such tiles of neighbouring
@@ -75,6 +81,7 @@ struct WinogradPlan {
   int64_t v_point[kMostPoints], u_point[kMostPoints];
 
   int64_t tiles() const { return images * tile_rows * tile_columns; }
+  int64_t overlap() const { return points - outputs; }  // of neighbouring tiles
   int64_t tile_points() const { return points * points; }
   int64_t row_groups() const {
     return rows_per_point > 1 ? tile_points() * rows_per_point
@@ -147,7 +154,7 @@ void for_each_tile_run(const WinogradPlan& plan, int64_t begin, int64_t size, in
                 done};
     run.residues = least(least(left, dilation - residue), columns / plan.points);
     if (run.residues == dilation) {
-      run.spans = least(left / dilation, (columns / dilation - 2) / plan.outputs);
+      run.spans = least(left / dilation, (columns / dilation - plan.overlap()) / plan.outputs);
     }
     use(run);
     done += run.size();

@@ -17,7 +17,7 @@ class WinogradWeight {
   using Transform = Method<Target>;
   static constexpr int kLanes = Vector::kLanes;
   static constexpr int kPoints = Transform::kPoints;
-  static constexpr int kTaps = 9;
+  static constexpr int kSide = Transform::kTaps, kTaps = kSide * kSide;
 
   WinogradWeight(const WinogradConv& conv, const WinogradPlan& plan) : conv_(conv), plan_(plan) {}
 
@@ -35,8 +35,8 @@ class WinogradWeight {
   }
 
  private:
-  // Channels of one task: their taps fill 18 KB of L1 with AVX-512.
-  static constexpr int64_t kChannels = 32;
+  // Channels of one task: their taps fill 18 KB of L1 with AVX-512, those of 5x5 windows 25 KB.
+  static constexpr int64_t kChannels = kSide == 3 ? 32 : 16;
 
   template <class T, class Arrays>
   void transform_block(const T* weight, const Arrays& arrays, std::byte* u, int64_t filter,
@@ -56,9 +56,9 @@ class WinogradWeight {
 #pragma GCC unroll 2
       for (int i = 0; i < kTogether; ++i) {
         const float* const g = taps + (c + i) * kTaps * kLanes;
-        transform_square<Target, 3, kPoints>(
+        transform_square<Target, kSide, kPoints>(
             [](const Type* from, Type* to) { Transform::weight(from, to); },
-            [&](int row, int column) { return Vector::load(g + (3 * row + column) * kLanes); },
+            [&](int row, int column) { return Vector::load(g + (kSide * row + column) * kLanes); },
             [&](int row, int column, Type value) { points[i][row * kPoints + column] = value; });
       }
       arrays.keep_weight(u, filter, channel + c, points);
@@ -72,12 +72,12 @@ class WinogradWeight {
     if (filters == kLanes && s.n == 1) {
       for (int64_t c = 0; c < channels; ++c) {
         for (int t = 0; t < kTaps; ++t) {
-          const Type x =
-              Vector::load_lanes(from + c * s.c + t / 3 * s.h + t % 3 * s.w, first_lanes(kLanes));
+          const Type x = Vector::load_lanes(from + c * s.c + t / kSide * s.h + t % kSide * s.w,
+                                            first_lanes(kLanes));
           Vector::store(taps + (c * kTaps + t) * kLanes, x);
         }
       }
-    } else if (filters == kLanes && s.w == 1 && s.h == 3 && s.c == kTaps) {
+    } else if (filters == kLanes && s.w == 1 && s.h == kSide && s.c == kTaps) {
       // A filter's taps of all these channels are one run.
       const int64_t run = channels * kTaps;
       int64_t i = 0;
@@ -87,12 +87,12 @@ class WinogradWeight {
       for (; i < run; ++i) gather_lane(from + i, filters, taps + i * kLanes);
     } else if (filters == kLanes && s.c == 1) {
       gather_channels(from, channels, taps);
-    } else if (filters == kLanes && s.n == kTaps && s.w == -1 && s.h == -3) {
+    } else if (filters == kLanes && s.n == kTaps && s.w == -1 && s.h == -kSide) {
       gather_turned(from, channels, taps);
     } else {
       for (int64_t c = 0; c < channels; ++c) {
         for (int t = 0; t < kTaps; ++t) {
-          gather_lane(from + c * s.c + t / 3 * s.h + t % 3 * s.w, filters,
+          gather_lane(from + c * s.c + t / kSide * s.h + t % kSide * s.w, filters,
                       taps + (c * kTaps + t) * kLanes);
         }
       }
@@ -104,7 +104,7 @@ class WinogradWeight {
   void gather_channels(const T* from, int64_t channels, float* taps) const {
     const Strides4& s = conv_.weight;
     for (int t = 0; t < kTaps; ++t) {
-      const T* const tap = from + t / 3 * s.h + t % 3 * s.w;
+      const T* const tap = from + t / kSide * s.h + t % kSide * s.w;
       float* const to = taps + t * kLanes;
       int64_t c = 0;
       for (; c + kLanes <= channels; c += kLanes) {

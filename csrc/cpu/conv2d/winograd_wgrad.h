@@ -167,12 +167,13 @@ class WinogradWgrad {
 template <class Target, template <class> class Method, class Elsewhere>
 struct WinogradWgradAlgorithm {
   using Kernel = WinogradWgrad<Target, Method>;
+  static constexpr int kTaps = Method<Target>::kTaps;
 
   static const char* reject(const Conv2dProblem& p) {
     if (p.N == 0) return "is for tensors that are not empty";
     // F(2x2) too: up to 2.8 times torch's error where few elements of both operands are not zero.
     if (p.precision == Precision::ieee) return "can be less accurate than 'ieee' asks for";
-    return p.groups > 1 ? "is for one group" : winograd_reject(p);
+    return p.groups > 1 ? "is for one group" : winograd_reject(p, kTaps);
   }
   static int64_t workspace(const Conv2dProblem& p, int threads) {
     const int64_t own = Kernel(p, threads).workspace();
@@ -200,13 +201,16 @@ struct WinogradWgradAlgorithm {
   }
 
  private:
-  static constexpr bool kLarge = Kernel::kOutputs == 4;
-  static constexpr double kError = kLarge ? 2e-6 : 5e-7;
+  static constexpr double kError = Method<Target>::kPoints == 6 ? 2e-6 : 5e-7;
   static constexpr const char* kNote =
-      kLarge ? "Winograd F(4x4, 3x3) transposed, a quarter of the products, sums of at most 128 "
-               "tiles; workspace up to 4 MB a thread, or the direct kernels'"
-             : "Winograd F(2x2, 3x3) transposed, 4/9 of the products, sums of at most 128 tiles; "
-               "workspace up to 2 MB a thread, or the direct kernels'";
+      kTaps == 5
+          ? "Winograd F(2x2, 5x5) transposed, 9/25 of the products, sums of at most 128 tiles; "
+            "workspace up to 4 MB a thread, or the direct kernels'"
+      : Kernel::kOutputs == 4
+          ? "Winograd F(4x4, 3x3) transposed, a quarter of the products, sums of at most 128 "
+            "tiles; workspace up to 4 MB a thread, or the direct kernels'"
+          : "Winograd F(2x2, 3x3) transposed, 4/9 of the products, sums of at most 128 tiles; "
+            "workspace up to 2 MB a thread, or the direct kernels'";
 };
 
 }  // namespace fastconv::cpu

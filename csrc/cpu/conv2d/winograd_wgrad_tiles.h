@@ -19,7 +19,8 @@ class WinogradWgradTiles {
   static constexpr int kLanes = Vector::kLanes;
   static constexpr int kPoints = Transform::kPoints;
   static constexpr int kOutputs = Transform::kOutputs;
-  static constexpr int64_t kTaps = 9;
+  static constexpr int kSide = Transform::kTaps;
+  static constexpr int64_t kTaps = kSide * kSide;
   using Pixels = WinogradPixels<Target, kOutputs, kPoints>;
 
   WinogradWgradTiles(const WinogradConv& conv, const WinogradPlan& plan)
@@ -59,15 +60,15 @@ class WinogradWgradTiles {
     const int64_t tap_stride = plan_.lane_channels;
     for (int64_t c = 0; c < conv_.channels; c += kLanes) {
       const float* const sums = u + c / plan_.panel * plan_.panel * plan_.filters + c % plan_.panel;
-      transform_square<Target, kPoints, 3>(
+      transform_square<Target, kPoints, kSide>(
           [](const Type* products, Type* g) { Transform::grad_weight(products, g); },
           [&](int i, int j) { return Vector::load(sums + (i * kPoints + j) * point); },
           [&](int i, int j, Type value) {
-            Vector::store(taps + (3 * i + j) * tap_stride + c, value);
+            Vector::store(taps + (kSide * i + j) * tap_stride + c, value);
           });
     }
     if (accumulate) add_weight(weight, taps, tap_stride);
-    store_filter<Target>(taps, tap_stride, 3, 3, conv_.channels, weight, conv_.weight);
+    store_filter<Target>(taps, tap_stride, kSide, kSide, conv_.channels, weight, conv_.weight);
     return all_finite(taps, kTaps * tap_stride);
   }
 
@@ -83,7 +84,7 @@ class WinogradWgradTiles {
   void add_weight(const float* weight, float* taps, int64_t tap_stride) const {
     const Strides4& s = conv_.weight;
     for (int64_t t = 0; t < kTaps; ++t) {
-      const float* const tap = weight + t / 3 * s.h + t % 3 * s.w;
+      const float* const tap = weight + t / kSide * s.h + t % kSide * s.w;
       for (int64_t c = 0; c < conv_.channels; ++c) taps[t * tap_stride + c] += tap[c * s.c];
     }
   }
