@@ -45,14 +45,23 @@ constexpr double kPickedWeights = 1.4e9;  // the same where a class of pixels ha
 // grad_input a second, each class of whose pixels writes lines with gaps. Fitted, with the one
 // above, to 18 layers of 2x2 to 5x5 on 28 x 28 to 536 x 536 pixels, both layouts, on a Zen 4.
 constexpr double kGappedLines = 5e9, kNearCaches = 1 << 22;
+constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
 // The cache behind L2 is where machines differ most: streamed weights, what Winograd makes of them,
-// and the same where the workspace is mapped anew each call. On a Zen 4, which has 32 MB of it,
-// fitted to dgrad of eight layers of 3x3 on 7 to 14 pixels, relative to the other rates.
+// the same where it stays near the core, and where the workspace is mapped anew each call. On a Zen
+// 4, which has 32 MB of that cache, fitted to dgrad of 14 layers of 3x3 on 7 to 28 pixels, relative
+// to the other rates.
 struct WeightRates {
-  double streamed, transformed, fresh;
+  double streamed, transformed, few_transformed, fresh;
+
+  double transforming(double bytes) const {
+    return bytes > kLargestKeptByMalloc ? fresh
+           : bytes > kNearCaches        ? transformed
+                                        : few_transformed;
+  }
 };
 WeightRates weight_rates() {
-  return made_by_amd() ? WeightRates{20e9, 5e9, 1.8e9} : WeightRates{11e9, 2.2e9, 1.5e9};
+  return made_by_amd() ? WeightRates{20e9, 5.5e9, 10e9, 1.8e9}
+                       : WeightRates{11e9, 2.2e9, 2.2e9, 1.5e9};
 }
 // Winograd's gradient of the weight: its products' share of the rate of a large GEMM, the
 // transforms of both operands to six points and to four, and that of the sums. Fitted to ten layers
@@ -64,7 +73,6 @@ struct WgradRates {
 WgradRates wgrad_rates() {
   return made_by_amd() ? WgradRates{1.1, 24e9, 32e9, 19e9} : WgradRates{0.85, 8e9, 19e9, 5.5e9};
 }
-constexpr double kLargestKeptByMalloc = 1 << 25;  // glibc's
 
 // Dot products: bytes of the weight a second, and seconds in which one of them adds up its lanes.
 constexpr double kRowsOfWeight = 17e9, kSumOfLanes = 8e-9;
@@ -152,7 +160,9 @@ double as_double(int64_t x) { return static_cast<double>(x); }
 double im2col_gemm_seconds(double pixels, double depth, double share, double for_pixels,
                            int64_t filters, int64_t groups, bool filters_are_columns,
                            double classes, double packed_weights, Isa isa, int threads) {
-  const int64_t lanes = isa == Isa::scalar ? 4 : isa == Isa::avx2 ? 8 : 16;
+  // AMD's AVX2 counts as if as wide as AVX-512, which is no slower where vectors are not full.
+  const bool narrow = isa == Isa::avx2 && !made_by_amd();
+  const int64_t lanes = isa == Isa::scalar ? 4 : narrow ? 8 : 16;
   const double width = as_double(filters_are_columns ? round_up(filters, lanes) : filters);
   // A tile of fewer rows than this waits for its loads.
   constexpr double kLeastRows = 6;
@@ -269,7 +279,7 @@ double elements_of_pixels(const Gather& g, double share, const Conv2dProblem& p,
 WinogradRates winograd_float_rates(Isa isa) {
   // A tile of the GEMM has up to 14 rows; below 8 the panel's loads outweigh the products.
   return {std::min(gemm_rate(isa), isa == Isa::avx2 ? 30e9 : 32e9),
-          weight_rates().transformed,
+          weight_rates().few_transformed,
           sizeof(float),
           8,
           1,
@@ -292,11 +302,10 @@ double winograd_seconds(const WinogradConv& conv, int64_t outputs, const Winogra
                         (channels * (rates.bytes + sizeof(float)) + s.filters * 2 * sizeof(float)) *
                         (1 + slower_transforms_of_groups(conv)) / kTransforms;
   const double weight = s.points * channels * s.filters * rates.bytes;
-  const double transform = weight_is_packed ? 0
-                                            : weight / std::min(rates.transformed_weights,
-                                                                weight > kLargestKeptByMalloc
-                                                                    ? weight_rates().fresh
-                                                                    : weight_rates().transformed);
+  const double transform =
+      weight_is_packed
+          ? 0
+          : weight / std::min(rates.transformed_weights, weight_rates().transforming(weight));
   constexpr double kStage = 5e-6;  // waking the threads
   return as_double(conv.groups) *
              (products + arrays + weight / weight_rates().streamed + transform) /

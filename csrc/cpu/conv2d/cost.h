@@ -13,7 +13,7 @@ namespace fastconv::cpu {
 // What the time of Winograd's products depends on.
 struct WinogradRates {
   double products;                  // multiply-adds a second of one core
-  double transformed_weights;       // bytes of U a second
+  double transformed_weights;       // bytes of U a second, at most
   double bytes;                     // of an element of V or U
   int64_t least_tiles;              // fewer take as long
   int64_t tile_unit, channel_unit;  // products are formed in multiples of

@@ -58,7 +58,12 @@ class WinogradFloats {
   int64_t u_bytes() const { return plan_.u_elements() * int64_t{sizeof(float)}; }
   static void keep_magnitude(const Conv2dProblem&, const void*, std::byte*, const Parallel&) {}
 
-  static void begin_weight(std::byte*) {}
+  void begin_weight(std::byte* u) const {
+    for (int64_t e = 0; e < plan_.tile_points(); ++e) {
+      float* const end = reinterpret_cast<float*>(u) + plan_.u_point[e] + plan_.u_point_elements();
+      for (int64_t i = 0; i < WinogradPlan::kLineBetween; ++i) end[i] = 0;
+    }
+  }
 
   // One vector of channels of a tile.
   auto keep_input(std::byte* v, int64_t channel) const {

@@ -84,7 +84,7 @@ void place_points(WinogradPlan& plan) {
     plan.v_point[e] = plan.rows_per_point > 1 ? e * plan.rows_per_point * row
                                               : e / plan.points_per_row * row +
                                                     e % plan.points_per_row * plan.lane_channels;
-    plan.u_point[e] = e * plan.channels * plan.panels * plan.panel;
+    plan.u_point[e] = e * (plan.u_point_elements() + WinogradPlan::kLineBetween);
   }
 }
 

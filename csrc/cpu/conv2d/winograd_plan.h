@@ -88,7 +88,11 @@ struct WinogradPlan {
                               : ceil_div(tile_points(), points_per_row);
   }
   int64_t v_elements() const { return row_groups() * block_tiles * row_stride; }
-  int64_t u_elements() const { return tile_points() * channels * panels * panel; }
+  // A point of U, and a cache line of zeros: the points of a filter and channel, which are written
+  // together, do not fall into one set of L1 then.
+  static constexpr int64_t kLineBetween = 64 / sizeof(float);
+  int64_t u_point_elements() const { return channels * panels * panel; }
+  int64_t u_elements() const { return tile_points() * (u_point_elements() + kLineBetween); }
   int64_t m_elements() const { return tile_points() * block_tiles * m_stride; }
 
   // How far channel c lies from the first in V, and the block of channels that holds it in U.

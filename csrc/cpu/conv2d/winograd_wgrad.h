@@ -82,9 +82,10 @@ class WinogradWgrad {
     return winograd_wgrad_plan(block, chunk_, kOutputs, Shape::kLanes, Shape::kTileColumns,
                                Shape::kDepth, Shape::kTileRowStride);
   }
-  // U [point][panel][filter][channel of a panel]: tiles of it are one piece of memory.
+  // U [point][panel][filter][channel of a panel]: tiles of it are one piece of memory, and no two
+  // points of a filter and channel fall into one set of L1.
   static int64_t u_point(const WinogradPlan& plan) {
-    return round_up(plan.channels, Shape::kTileColumns) * plan.filters;
+    return round_up(plan.channels, Shape::kTileColumns) * plan.filters + Shape::kLanes;
   }
   static Arrays carve(Carver& carver, const WinogradPlan& plan) {
     return {carver.take<float>(plan.v_elements()),
