@@ -85,7 +85,7 @@ class WinogradWgrad {
   // U [point][panel][filter][channel of a panel]: tiles of it are one piece of memory, and no two
   // points of a filter and channel fall into one set of L1.
   static int64_t u_point(const WinogradPlan& plan) {
-    return round_up(plan.channels, Shape::kTileColumns) * plan.filters + Shape::kLanes;
+    return round_up(plan.channels, Shape::kTileColumns) * plan.filters + WinogradPlan::kLineBetween;
   }
   static Arrays carve(Carver& carver, const WinogradPlan& plan) {
     return {carver.take<float>(plan.v_elements()),
