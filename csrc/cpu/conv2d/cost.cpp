@@ -74,8 +74,8 @@ WgradRates wgrad_rates() {
   return made_by_amd() ? WgradRates{1.1, 24e9, 32e9, 19e9} : WgradRates{0.85, 8e9, 19e9, 5.5e9};
 }
 
-// Dot products: bytes of the weight a second, and seconds in which one of them adds up its lanes.
-constexpr double kRowsOfWeight = 17e9, kSumOfLanes = 8e-9;
+// Dot products: bytes of the weight a second, and seconds in which the lanes of one are added up.
+constexpr double kRowsOfWeight = 17e9, kSumOfLanes = 1.3e-9;
 
 // col2im: a tile of its products takes so many steps of the reduction longer. Seconds of a sum that
 // is added to what it is part of: among neighbours, of a run of them, and turned to become so.

@@ -63,6 +63,11 @@ class DotProducts {
   // Products of a lane before they are added to the sum of all, as kLongestSum.
   static constexpr int64_t kBlock = kLongestSum * kLanes;
 
+  // Of each filter its lanes, not yet added up; zeros beyond the last filter.
+  struct SumsOfPixel {
+    alignas(64) Sum of_filter[kLanes][kLanes];
+  };
+
   // Waking one takes as long as some ten thousand products.
   int64_t threads_worth_waking(int threads) const {
     constexpr int64_t kLeast = int64_t{1} << 14;
@@ -104,15 +109,26 @@ class DotProducts {
 
   template <int kPixels>
   void form(Range filters, const Sum* windows, const Conv2dTensors& t) const {
-    int64_t k = filters.begin;
     const int64_t end = filters.begin + filters.size;
-    for (; k + kFilters <= end; k += kFilters) form_filters<kPixels, kFilters>(k, windows, t);
-    for (; k < end; ++k) form_filters<kPixels, 1>(k, windows, t);
+    for (int64_t k = filters.begin; k < end; k += kLanes) {
+      const int64_t count = end - k < kLanes ? end - k : kLanes;
+      SumsOfPixel sums[kPixels];
+      int64_t i = 0;
+      for (; i + kFilters <= count; i += kFilters) {
+        form_filters<kPixels, kFilters>(k, i, windows, t, sums);
+      }
+      for (; i < count; ++i) form_filters<kPixels, 1>(k, i, windows, t, sums);
+      for (; i < kLanes; ++i) {
+        for (SumsOfPixel& of_pixel : sums) Vector::store(of_pixel.of_filter[i], Vector::zero());
+      }
+      for (int p = 0; p < kPixels; ++p) store(k, count, p, sums[p], t);
+    }
   }
 
   template <int kPixels, int kRows>
-  void form_filters(int64_t k, const Sum* windows, const Conv2dTensors& t) const {
-    const T* const rows = static_cast<const T*>(t.weight) + k * p_.weight.n;
+  void form_filters(int64_t k, int64_t first, const Sum* windows, const Conv2dTensors& t,
+                    SumsOfPixel (&of_pixels)[kPixels]) const {
+    const T* const rows = static_cast<const T*>(t.weight) + (k + first) * p_.weight.n;
     Type sums[kRows][kPixels];
     clear(sums);
     for (int64_t block = 0; block < depth_; block += kBlock) {
@@ -133,7 +149,8 @@ class DotProducts {
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-      for (int p = 0; p < kPixels; ++p) store(k + i, p, sums[i][p], t);
+      for (int p = 0; p < kPixels; ++p)
+        Vector::store(of_pixels[p].of_filter[first + i], sums[i][p]);
     }
   }
 
@@ -162,18 +179,31 @@ class DotProducts {
     }
   }
 
-  void store(int64_t k, int64_t pixel, Type sums, const Conv2dTensors& t) const {
-    alignas(64) Sum lanes[kLanes];
-    Vector::store(lanes, sums);
+  // Lanes of kLanes filters are turned round and added up side by side: one at a time takes longer
+  // than the products of a row of a hundred.
+  void store(int64_t k, int64_t count, int64_t pixel, const SumsOfPixel& sums,
+             const Conv2dTensors& t) const {
+    alignas(64) Sum lanes[kLanes][kLanes];
+    Vector::transpose(sums.of_filter[0], kLanes, lanes[0], kLanes);
+    Type of_lane[kLanes];
+#pragma GCC unroll 16
+    for (int l = 0; l < kLanes; ++l) of_lane[l] = Vector::load(lanes[l]);
+#pragma GCC unroll 4
     for (int apart = kLanes / 2; apart > 0; apart /= 2) {
-      for (int l = 0; l < apart; ++l) lanes[l] += lanes[l + apart];
+#pragma GCC unroll 8
+      for (int l = 0; l < apart; ++l) of_lane[l] = Vector::add(of_lane[l], of_lane[l + apart]);
     }
-    const Sum start =
-        t.bias == nullptr ? Sum{0} : Storage<T>::load(static_cast<const T*>(t.bias)[k]);
+    const uint32_t filters = first_lanes(count);
+    if (t.bias != nullptr) {
+      const T* const bias = static_cast<const T*>(t.bias) + k;
+      of_lane[0] = Vector::add(Vector::load_lanes(bias, filters), of_lane[0]);
+    }
     const int64_t oq = pixel % p_.Q, op = pixel / p_.Q % p_.P, n = pixel / p_.Q / p_.P;
-    static_cast<T*>(
-        t.output)[n * p_.output.n + k * p_.output.c + op * p_.output.h + oq * p_.output.w] =
-        Storage<T>::store(start + lanes[0]);
+    T* const to = static_cast<T*>(t.output) + n * p_.output.n + k * p_.output.c + op * p_.output.h +
+                  oq * p_.output.w;
+    if (p_.output.c == 1) return Vector::store_lanes(to, of_lane[0], filters);
+    Vector::store(lanes[0], of_lane[0]);
+    for (int64_t i = 0; i < count; ++i) to[i * p_.output.c] = Storage<T>::store(lanes[0][i]);
   }
 
   const Conv2dProblem& p_;
