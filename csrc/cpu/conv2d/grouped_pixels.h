@@ -9,6 +9,7 @@
 
 #include "cpu/conv2d/gather.h"
 #include "cpu/conv2d/grouped_plan.h"
+#include "cpu/conv2d/grouped_weight.h"
 #include "cpu/conv2d/store_pixels.h"
 #include "cpu/conv2d/vectors_of_channels.h"
 #include "cpu/conv2d/worker_pool.h"
@@ -30,20 +31,11 @@ class GroupedPixels {
   GroupedPixels(const Gather& gather, int threads)
       : g_(gather), plan_(grouped_plan(gather, kLanes, threads)) {}
 
-  // For each vector of filters, tap and channel: the weights of its lanes.
   template <class T>
   void pack(const T* weight, float* packed, const Parallel& parallel) const {
+    const GroupedWeight<Target, T> from(g_, plan_, weight);
     parallel.for_each(plan_.bundles * plan_.vectors_a_bundle, [&](int64_t vector) {
-      float* const to = packed + vector * plan_.depth * kLanes;
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const Lane at = lane_of(vector, lane);
-        if (at.group < g_.groups && at.filter < g_.filters) {
-          pack_lane(weight + at.group * g_.w_group + at.filter * g_.weight.filter_stride,
-                    to + lane);
-        } else {
-          for (int64_t k = 0; k < plan_.depth; ++k) to[k * kLanes + lane] = 0;
-        }
-      }
+      from.pack(vector, packed + vector * plan_.depth * kLanes);
     });
   }
 
@@ -66,10 +58,6 @@ class GroupedPixels {
   }
 
  private:
-  struct Lane {
-    int64_t group, filter;
-  };
-
   // A vector of filters.
   struct Filters {
     uint32_t lanes;
@@ -97,31 +85,6 @@ class GroupedPixels {
     Carver count(nullptr);
     carve(count);
     return count.bytes();
-  }
-
-  Lane lane_of(int64_t vector, int64_t lane) const {
-    const int64_t bundle = vector / plan_.vectors_a_bundle;
-    if (plan_.groups_a_bundle == 1) {
-      return {bundle, vector % plan_.vectors_a_bundle * kLanes + lane};
-    }
-    const int64_t group = lane / g_.filters;
-    const bool inside = group < plan_.groups_a_bundle;
-    return {inside ? bundle * plan_.groups_a_bundle + group : g_.groups, lane % g_.filters};
-  }
-
-  // Taps in the order in which they lie in the image; those of dgrad read it backwards.
-  template <class T>
-  void pack_lane(const T* filter, float* to) const {
-    const Im2col& m = g_.x;
-    for (int64_t r = 0; r < m.rows.count; ++r) {
-      for (int64_t s = 0; s < m.columns.count; ++s) {
-        DepthIndex at{0, m.rows.offset_step < 0 ? m.rows.count - 1 - r : r,
-                      m.columns.offset_step < 0 ? m.columns.count - 1 - s : s};
-        for (; at.channel < m.channels; ++at.channel, to += kLanes) {
-          *to = Storage<T>::load(filter[g_.weight.offset(m, at)]);
-        }
-      }
-    }
   }
 
   template <class T>
@@ -184,8 +147,7 @@ class GroupedPixels {
     const int64_t down = m.rows.offset_step < 0 ? -m.rows.offset_step : m.rows.offset_step;
     const int64_t right =
         m.columns.offset_step < 0 ? -m.columns.offset_step : m.columns.offset_step;
-    const bool three = m.columns.count == 3 && right == 1 && m.step.w <= 2;
-    const TileTable& table = !three ? kTiles : m.step.w == 1 ? kTilesOf3 : kTilesOf3By2;
+    const TileTable& table = tiles_for(m.columns.count, right, m.step.w);
     const Steps steps{m.step.w * pixel, pixel, down * line, right * pixel, sums_pixel};
     const auto tiles = EvenParts::at_most(m.grid_w, kPixels, 1);
     for (int64_t r = 0; r < rows; ++r) {
@@ -226,7 +188,7 @@ class GroupedPixels {
     };
     for (int64_t r = 0; r < m.rows.count; ++r, x += steps.row_tap) {
       const float* at = x;
-      for (int64_t s = 0; s < m.columns.count; s += kTaps, at += steps.column_tap) {
+      for (int64_t s = 0; s < m.columns.count; s += kTaps, at += kTaps * steps.column_tap) {
         if (taps > 0 && taps + kTaps > self.plan_.taps_a_sum) flush();
         taps += kTaps;
         const float* chunk = at;
@@ -290,7 +252,14 @@ class GroupedPixels {
     table.at[kCount - 1] = convolve_tile<kCount, kTaps, kStep>;
     if constexpr (kCount > 1) fill<kTaps, kStep, kCount - 1>(table);
   }
-  static const TileTable kTiles, kTilesOf3, kTilesOf3By2;
+  static const TileTable kTiles, kTilesOf2, kTilesOf3, kTilesOf3By2;
+  // Pairs are what strides leave dgrad of a window of 3.
+  static const TileTable& tiles_for(int64_t taps, int64_t apart, int64_t step) {
+    if (apart == 1 && step == 1 && taps % 3 == 0) return kTilesOf3;
+    if (apart == 1 && step == 2 && taps % 3 == 0) return kTilesOf3By2;
+    if (apart == 1 && step == 1 && taps % 2 == 0) return kTilesOf2;
+    return kTiles;
+  }
 
   // For each lane, the first channel of its filter's group within the bundle's vector.
   typename Vector::Index first_channels() const {
@@ -309,6 +278,9 @@ class GroupedPixels {
 template <class Target>
 constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTiles =
     tiles_of<1, 0>();
+template <class Target>
+constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTilesOf2 =
+    tiles_of<2, 1>();
 template <class Target>
 constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTilesOf3 =
     tiles_of<3, 1>();
