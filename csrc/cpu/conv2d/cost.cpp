@@ -363,10 +363,12 @@ double depthwise_wgrad_seconds(const Conv2dProblem& p, int threads) {
   return pixels * as_double(p.K * p.R * p.S) / kOneChannelInPixels / speed_up(threads);
 }
 
-double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads) {
+double grouped_seconds(const GroupedGather& gather, int64_t lanes, bool weight_is_packed,
+                       int threads) {
   const GroupedPlan plan = grouped_plan(gather, lanes, threads);
   const double vectors = as_double(plan.bundles * plan.vectors_a_bundle) * as_double(plan.depth);
-  const double products = vectors * as_double(gather.x.pixels()) / kPermutedProducts;
+  const double pixels = as_double(gather.x.pixels()) / as_double(gather.up);
+  const double products = vectors * pixels / kPermutedProducts;
   const double packing = weight_is_packed ? 0 : vectors * as_double(lanes) / kGatheredWeights;
   const double copied = as_double(plan.tasks(gather)) * as_double(plan.slab_elements());
   const double copies = copied * sizeof(float) / kTurnedChannels;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cpu/conv2d/gather.h"
+#include "cpu/conv2d/grouped_plan.h"
 #include "cpu/conv2d/winograd_plan.h"
 #include "cpu/isa.h"
 #include "problem.h"
@@ -32,7 +33,8 @@ double depthwise_fprop_seconds(const Conv2dProblem& problem, Isa isa, int thread
 double depthwise_wgrad_seconds(const Conv2dProblem& problem, int threads);
 
 // One gather of a grouped convolution, vectors of that many lanes.
-double grouped_seconds(const Gather& gather, int64_t lanes, bool weight_is_packed, int threads);
+double grouped_seconds(const GroupedGather& gather, int64_t lanes, bool weight_is_packed,
+                       int threads);
 
 // The same by products of tiles, of so many bfloat16 terms for each number: of AMX or, for
 // avx512_bf16, of vectors.

@@ -18,10 +18,10 @@ struct Grouped {
   static const char* fprop_reject(const Conv2dProblem& p) { return grouped_reject(p, false); }
   static const char* dgrad_reject(const Conv2dProblem& p) { return grouped_reject(p, true); }
 
-  static int64_t weight_bytes(const Gather& gather) {
+  static int64_t weight_bytes(const GroupedGather& gather) {
     return round_up(grouped_plan(gather, kLanes, 1).weight_elements() * int64_t{sizeof(float)}, 64);
   }
-  static int64_t scratch_bytes(const Gather& gather, int threads) {
+  static int64_t scratch_bytes(const GroupedGather& gather, int threads) {
     return GroupedPixels<Target>(gather, threads).workspace(threads);
   }
   static int64_t packed_weight_bytes(const Conv2dProblem& p) {
@@ -55,7 +55,7 @@ struct Grouped {
 
   static int64_t dgrad_workspace(const Conv2dProblem& p, int threads) {
     int64_t most = 0;
-    for_each_dgrad_class(p, [&](const Gather& gather) {
+    for_each_grouped_dgrad_class(p, [&](const GroupedGather& gather) {
       most = larger(most, scratch_bytes(gather, threads) + weight_bytes(gather));
     });
     return most;
@@ -66,7 +66,7 @@ struct Grouped {
     dispatch_float(p.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       const T* const no_bias = nullptr;
-      for_each_dgrad_class(p, [&](const Gather& gather) {
+      for_each_grouped_dgrad_class(p, [&](const GroupedGather& gather) {
         const GroupedPixels<Target> kernel(gather, parallel.threads());
         float* const packed =
             reinterpret_cast<float*>(workspace + kernel.workspace(parallel.threads()));
@@ -93,8 +93,11 @@ struct Grouped {
     return grouped_seconds(fprop_gather(p), kLanes, p.weight_is_packed, threads);
   }
   static double dgrad_cost(const Conv2dProblem& p, int threads) {
-    return sum_over_dgrad_classes(
-        p, [&](const Gather& gather) { return grouped_seconds(gather, kLanes, false, threads); });
+    double sum = 0;
+    for_each_grouped_dgrad_class(p, [&](const GroupedGather& gather) {
+      sum += grouped_seconds(gather, kLanes, false, threads);
+    });
+    return sum;
   }
 
   static double wgrad_cost(const Conv2dProblem& p, int threads) {

@@ -28,7 +28,7 @@ class GroupedPixels {
   // Sums in registers.
   static constexpr int kPixels = GemmShape<Target::kIsa, float>::kTileRows;
 
-  GroupedPixels(const Gather& gather, int threads)
+  GroupedPixels(const GroupedGather& gather, int threads)
       : g_(gather), plan_(grouped_plan(gather, kLanes, threads)) {}
 
   template <class T>
@@ -124,7 +124,7 @@ class GroupedPixels {
   void copy_slab(const T* x, int64_t channels, Range rows, float* slab) const {
     const Im2col& m = g_.x;
     const Range read{rows.begin * m.step.h + reach_of(m.rows).low, plan_.slab_rows};
-    const Range columns{reach_of(m.columns).low, plan_.slab_columns};
+    const Range columns{plan_.first_column, plan_.slab_columns};
     for (int64_t c = 0; c < plan_.chunks; ++c) {
       const VectorsOfChannels<Target, T> planes(x + c * kLanes * m.strides.c, m.strides,
                                                 channels - c * kLanes, m.height, m.width);
@@ -147,25 +147,42 @@ class GroupedPixels {
     const int64_t down = m.rows.offset_step < 0 ? -m.rows.offset_step : m.rows.offset_step;
     const int64_t right =
         m.columns.offset_step < 0 ? -m.columns.offset_step : m.columns.offset_step;
-    const TileTable& table = tiles_for(m.columns.count, right, m.step.w);
+    const TileTable& table = tiles_for(right);
     const Steps steps{m.step.w * pixel, pixel, down * line, right * pixel, sums_pixel};
-    const auto tiles = EvenParts::at_most(m.grid_w, kPixels, 1);
+    const auto tiles = EvenParts::at_most(m.grid_w, kPixels, g_.up);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t t = 0; t < tiles.parts; ++t) {
         const int64_t q = tiles.begin(t);
         table.at[tiles.size(t) - 1](*this, filters, steps,
-                                    slab + r * m.step.h * line + q * steps.pixel,
+                                    slab + r * m.step.h * line + q / g_.up * steps.pixel,
                                     sums + r * sums_row + q * sums_pixel);
       }
     }
   }
 
-  // kCount pixels of the grid. The kTaps taps of a row are taken together, so that a permuted
-  // column, once made, is multiplied for each of the pixels whose windows it is in: permutations
-  // and products share a port. kStep is the stride, and 0 any stride, of one tap at a time.
-  template <int kCount, int kTaps, int kStep>
+  // Taps of a row that are taken together, so that a permuted column, once made, is multiplied for
+  // each of the pixels whose windows it is in: permutations and products share a port. Tap s of
+  // pixel p is column (p * step + s + first) / up, if that is whole.
+  template <int kTapsTogether, int kStepOfPixels, int kUp, int kFirst>
+  struct RowOfTaps {
+    static constexpr int kTaps = kTapsTogether;
+    static constexpr int columns(int pixels) {
+      return ((pixels - 1) * kStepOfPixels + kTaps - 1 + kFirst) / kUp + 1;
+    }
+    // The pixel whose tap s a column is; none is -1.
+    static constexpr int pixel(int column, int s) {
+      const int steps = column * kUp - kFirst - s;
+      return steps < 0 || steps % kStepOfPixels != 0 ? -1 : steps / kStepOfPixels;
+    }
+  };
+  // One tap at a time, of any stride.
+  using OneTap = RowOfTaps<1, 1, 1, 0>;
+
+  // kCount pixels of the grid.
+  template <int kCount, class Row>
   static void convolve_tile(const GroupedPixels& self, const Filters& filters, const Steps& steps,
                             const float* x, float* sums) {
+    constexpr int kTaps = Row::kTaps;
     const Im2col& m = self.g_.x;
     Type sum[kCount];
 #pragma GCC unroll 16
@@ -197,8 +214,7 @@ class GroupedPixels {
           const int64_t count = left < kLanes ? left : kLanes;
           typename Vector::Index channel = self.lane_channels_;
           for (int64_t j = 0; j < count; ++j) {
-            multiply<kCount, kTaps, kStep>(steps, chunk, w + (c + j) * kLanes, tap_weights, channel,
-                                           sum);
+            multiply<kCount, Row>(steps, chunk, w + (c + j) * kLanes, tap_weights, channel, sum);
             channel = Vector::index_add(channel, 1);
           }
         }
@@ -210,12 +226,11 @@ class GroupedPixels {
 
   // sum += the products with one channel of kTaps taps. Channel by channel: four at once, with
   // columns outermost, chained so many products of one sum that the kernel waited half its time.
-  template <int kCount, int kTaps, int kStep>
+  template <int kCount, class Row>
   [[gnu::always_inline]] static void multiply(const Steps& steps, const float* x, const float* w,
                                               int64_t tap_weights, typename Vector::Index channel,
                                               Type (&sum)[kCount]) {
-    constexpr int kBy = kTaps == 1 ? 1 : kStep;
-    constexpr int kColumns = (kCount - 1) * kBy + kTaps;
+    constexpr int kTaps = Row::kTaps, kColumns = Row::columns(kCount);
     const int64_t stride = kTaps == 1 ? steps.pixel : steps.column;
     Type weight[kTaps];
 #pragma GCC unroll 4
@@ -227,12 +242,12 @@ class GroupedPixels {
       const Type permuted = Vector::permute(Vector::load(x), channel);
 #pragma GCC unroll 4
       for (int s = 0; s < kTaps; ++s) {
-        if (i < s || (i - s) % kBy != 0 || (i - s) / kBy >= kCount) continue;
-        Type& to = sum[(i - s) / kBy];
-        to = Vector::multiply_add(permuted, weight[s], to);
+        const int p = Row::pixel(i, s);
+        if (p < 0 || p >= kCount) continue;
+        sum[p] = Vector::multiply_add(permuted, weight[s], sum[p]);
         // GCC would put off the products of each sum to the end, and keep the permuted columns on
         // the stack until then.
-        Vector::pin(to);
+        Vector::pin(sum[p]);
       }
     }
   }
@@ -241,24 +256,30 @@ class GroupedPixels {
   struct TileTable {
     Tile at[kPixels] = {};
   };
-  template <int kTaps, int kStep>
+  template <class Row>
   static constexpr TileTable tiles_of() {
     TileTable table;
-    fill<kTaps, kStep, kPixels>(table);
+    fill<Row, kPixels>(table);
     return table;
   }
-  template <int kTaps, int kStep, int kCount>
+  template <class Row, int kCount>
   static constexpr void fill(TileTable& table) {
-    table.at[kCount - 1] = convolve_tile<kCount, kTaps, kStep>;
-    if constexpr (kCount > 1) fill<kTaps, kStep, kCount - 1>(table);
+    table.at[kCount - 1] = convolve_tile<kCount, Row>;
+    if constexpr (kCount > 1) fill<Row, kCount - 1>(table);
   }
-  static const TileTable kTiles, kTilesOf2, kTilesOf3, kTilesOf3By2;
-  // Pairs are what strides leave dgrad of a window of 3.
-  static const TileTable& tiles_for(int64_t taps, int64_t apart, int64_t step) {
-    if (apart == 1 && step == 1 && taps % 3 == 0) return kTilesOf3;
-    if (apart == 1 && step == 2 && taps % 3 == 0) return kTilesOf3By2;
-    if (apart == 1 && step == 1 && taps % 2 == 0) return kTilesOf2;
-    return kTiles;
+  template <class Row>
+  static const TileTable kTilesOf;
+  // right: columns from one tap to the next.
+  const TileTable& tiles_for(int64_t right) const {
+    const int64_t taps = g_.x.columns.count, step = g_.x.step.w;
+    if (g_.up == 2) {
+      return reach_of(g_.x.columns).low % 2 == 0 ? kTilesOf<RowOfTaps<3, 1, 2, 0>>
+                                                 : kTilesOf<RowOfTaps<3, 1, 2, 1>>;
+    }
+    if (right == 1 && step == 1 && taps % 3 == 0) return kTilesOf<RowOfTaps<3, 1, 1, 0>>;
+    if (right == 1 && step == 2 && taps % 3 == 0) return kTilesOf<RowOfTaps<3, 2, 1, 0>>;
+    if (right == 1 && step == 1 && taps % 2 == 0) return kTilesOf<RowOfTaps<2, 1, 1, 0>>;
+    return kTilesOf<OneTap>;
   }
 
   // For each lane, the first channel of its filter's group within the bundle's vector.
@@ -270,22 +291,14 @@ class GroupedPixels {
     return Vector::load_index(channels);
   }
 
-  Gather g_;
+  GroupedGather g_;
   GroupedPlan plan_;
   typename Vector::Index lane_channels_ = first_channels();
 };
 
 template <class Target>
-constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTiles =
-    tiles_of<1, 0>();
-template <class Target>
-constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTilesOf2 =
-    tiles_of<2, 1>();
-template <class Target>
-constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTilesOf3 =
-    tiles_of<3, 1>();
-template <class Target>
-constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTilesOf3By2 =
-    tiles_of<3, 2>();
+template <class Row>
+constexpr typename GroupedPixels<Target>::TileTable GroupedPixels<Target>::kTilesOf =
+    tiles_of<Row>();
 
 }  // namespace fastconv::cpu

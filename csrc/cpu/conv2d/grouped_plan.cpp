@@ -14,7 +14,22 @@ constexpr int64_t kSlabBytes = 64 * 1024;
 // Windows so tall and wide that one row of the grid needs more are left to the GEMM.
 constexpr int64_t kLargestSlab = 1024 * 1024;
 
+// Rounds down; `up` is 1 or 2.
+int64_t column_of(int64_t at, int64_t up) { return up == 1 ? at : (at - (at & 1)) / 2; }
+
 }  // namespace
+
+bool takes_columns_together(const Conv2dProblem& p) {
+  return p.S == 3 && p.stride.w == 2 && p.dilation.w == 1;
+}
+
+GroupedGather dgrad_gather_of_columns_together(const Conv2dProblem& p, int64_t row_residue) {
+  Gather g = dgrad_gather(p, row_residue, 0);
+  g.x.grid_w = p.W;
+  g.x.columns = {p.S, p.pad.w, -1, 0, 1};
+  g.y.w = p.input.w;
+  return {g, p.stride.w};
+}
 
 const char* grouped_reject(const Conv2dProblem& p, bool dgrad) {
   if (p.groups == 1) return "is for several groups";
@@ -43,7 +58,7 @@ EvenParts rows_of_tasks(const Gather& g, int64_t bundles, int64_t slab_rows, int
   return EvenParts::at_most(g.x.grid_h, std::max<int64_t>(1, most), 1);
 }
 
-GroupedPlan grouped_plan(const Gather& g, int64_t lanes, int threads) {
+GroupedPlan grouped_plan(const GroupedGather& g, int64_t lanes, int threads) {
   GroupedPlan plan{};
   plan.lanes = lanes;
   const int64_t fit = g.filters > 0 && lanes % g.filters == 0 ? lanes / g.filters : 1;
@@ -55,7 +70,9 @@ GroupedPlan grouped_plan(const Gather& g, int64_t lanes, int threads) {
   plan.taps_a_sum = std::max<int64_t>(1, kLongestSum / std::max<int64_t>(1, g.x.channels));
 
   const Reach rows = reach_of(g.x.rows), columns = reach_of(g.x.columns);
-  plan.slab_columns = (g.x.grid_w - 1) * g.x.step.w + columns.high - columns.low + 1;
+  plan.first_column = column_of(columns.low, g.up);
+  const int64_t last_column = column_of((g.x.grid_w - 1) * g.x.step.w + columns.high, g.up);
+  plan.slab_columns = last_column - plan.first_column + 1;
   const int64_t row_bytes = plan.slab_columns * plan.chunks * lanes * int64_t{sizeof(float)};
   plan.rows = rows_of_tasks(g, plan.bundles, kSlabBytes / row_bytes, threads);
   plan.slab_rows = (plan.rows.largest() - 1) * g.x.step.h + rows.high - rows.low + 1;
