@@ -212,7 +212,12 @@ def test_winograd_spreads_nothing_over_its_tiles(
 @pytest.mark.parametrize("padding", [0, 1, 2])
 @pytest.mark.parametrize("algorithm", WINOGRAD, ids=lambda a: a.name)
 def test_winograd_keeps_its_stated_error(algorithm: fastconv.Algorithm, padding: int) -> None:
-    for sizes in [(1, 256, 40, 23, 19), (3, 40, 256, 5, 130), (1, 700, 24, 9, 9)]:
+    for sizes in [
+        (1, 256, 40, 23, 19),
+        (3, 40, 256, 7, 130),
+        (1, 700, 24, 9, 9),
+        (1, 512, 4, 7, 7),
+    ]:
         n, c, k, h, w = sizes
         torch.manual_seed(2)
         x = torch.randn(n, c if algorithm.direction == "fprop" else k, h, w)
