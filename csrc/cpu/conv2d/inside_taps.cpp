@@ -19,8 +19,8 @@ double InsideTaps::share() const {
   const double pixels = static_cast<double>(m_.pixels());
   // Each tap's channels are a reduction of their own, whose sums are read and written.
   constexpr int64_t kLeastChannels = 64;
-  // A weight takes as long to pack as that many multiply-adds.
-  constexpr double kPacking = 128, kLeastGain = 0.1;
+  // A weight takes as long to pack as that many multiply-adds, or less if it has been packed.
+  constexpr double kPacking = 40, kLeastGain = 0.1;
   // An element of planes takes as long to copy.
   constexpr double kCopying = 64;
   if (m_.channels < kLeastChannels || m_.taps() == 0 || filters_ == 0 || pixels < kPacking) {
