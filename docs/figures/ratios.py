@@ -10,7 +10,10 @@ from drawing import GREY, INK
 
 # Sphinx runs figures in their own folder, with no __file__.
 RESULTS = Path.cwd().parents[1] / "bench" / "results"
-FROZEN = max(RESULTS.glob("*-avx512-*-forward-frozen.json"))
+FROZEN = max(
+    RESULTS.glob("*-avx512-*-forward-frozen.json"),
+    key=lambda path: path.name.removesuffix("-forward-frozen.json")[-len("2026-11-23") :],
+)
 PLAIN = FROZEN.with_name(FROZEN.name.replace("-frozen", ""))
 
 

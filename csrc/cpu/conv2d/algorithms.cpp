@@ -70,6 +70,8 @@ constexpr const Conv2dAlgorithm* kDgrad[] = {
     &conv2d_dgrad_winograd_f4_avx2,
     &conv2d_dgrad_winograd_f2_avx2,
     &conv2d_dgrad_winograd_f2_5x5_avx2,
+    &conv2d_dgrad_rows_avx512,
+    &conv2d_dgrad_rows_avx2,
     &conv2d_dgrad_col2im_avx512,
     &conv2d_dgrad_col2im_avx2,
     &conv2d_dgrad_im2col_gemm_avx512,

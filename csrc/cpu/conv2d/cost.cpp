@@ -74,8 +74,10 @@ WgradRates wgrad_rates() {
   return made_by_amd() ? WgradRates{1.1, 24e9, 32e9, 19e9} : WgradRates{0.85, 8e9, 19e9, 5.5e9};
 }
 
-// Dot products: bytes of the weight a second, and seconds in which the lanes of one are added up.
-constexpr double kRowsOfWeight = 17e9, kSumOfLanes = 1.3e-9;
+// A few pixels: bytes of the weight a second, and seconds in which the lanes of a dot product are
+// added up.
+double rows_of_weight() { return made_by_amd() ? 30e9 : 17e9; }
+constexpr double kSumOfLanes = 1.3e-9;
 
 // col2im: a tile of its products takes so many steps of the reduction longer. Seconds of a sum that
 // is added to what it is part of: among neighbours, of a run of them, and turned to become so.
@@ -405,11 +407,14 @@ double grouped_wgrad_seconds(const Conv2dProblem& p, int64_t lanes, int threads)
   return (products / kPermutedSums + copies / kTurnedChannels) / speed_up(threads);
 }
 
+double row_products_seconds(const Conv2dProblem& p, int threads) {
+  const double weights = as_double(p.K) * as_double(p.group_in_channels() * p.R * p.S);
+  return weights * as_double(size_of(p.dtype)) / rows_of_weight() / speed_up(threads);
+}
+
 double dot_products_seconds(const Conv2dProblem& p, int threads) {
   const double outputs = as_double(p.N * p.K) * as_double(p.P * p.Q);
-  const double weights = as_double(p.K) * as_double(p.group_in_channels() * p.R * p.S);
-  return (weights * as_double(size_of(p.dtype)) / kRowsOfWeight + outputs * kSumOfLanes) /
-         speed_up(threads);
+  return row_products_seconds(p, threads) + outputs * kSumOfLanes / speed_up(threads);
 }
 
 double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {

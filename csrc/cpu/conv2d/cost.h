@@ -44,6 +44,7 @@ double grouped_wgrad_seconds(const Conv2dProblem& problem, int64_t lanes, int th
 
 // Dot products of the filters with few pixels.
 double dot_products_seconds(const Conv2dProblem& problem, int threads);
+double row_products_seconds(const Conv2dProblem& problem, int threads);
 
 // dgrad by col2im.
 double col2im_seconds(const Conv2dProblem& problem, Isa isa, int threads);

@@ -1,4 +1,4 @@
-// fprop of a few pixels for AVX2; im2col_gemm_avx2.cpp says why the includes lie as they do.
+// A few pixels for AVX2; im2col_gemm_avx2.cpp says why the includes lie as they do.
 #if defined(__x86_64__)
 // GCC 12 warns of the deliberately undefined operands inside its own header (bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -22,11 +22,14 @@
 #include "cpu/gemm/vector_avx2.h"
 // After the vectors.
 #include "cpu/conv2d/dot_products.h"
+#include "cpu/conv2d/row_products.h"
 
 namespace fastconv::cpu {
 
 const Conv2dAlgorithm conv2d_fprop_dot_avx2 =
     DotAlgorithm<Avx2>::fprop_algorithm("conv2d_fprop_dot_avx2");
+const Conv2dAlgorithm conv2d_dgrad_rows_avx2 =
+    RowAlgorithm<Avx2>::dgrad_algorithm("conv2d_dgrad_rows_avx2");
 
 }  // namespace fastconv::cpu
 #pragma GCC pop_options

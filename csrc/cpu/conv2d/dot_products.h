@@ -6,6 +6,7 @@
 #include "cpu/conv2d/algorithms.h"
 #include "cpu/conv2d/cost.h"
 #include "cpu/conv2d/dot_rows.h"
+#include "cpu/conv2d/few_pixels.h"
 #include "cpu/conv2d/worker_pool.h"
 #include "cpu/dispatch_dtype.h"
 #include "cpu/dtype.h"
@@ -22,28 +23,22 @@ class DotProducts {
   using Type = typename Vector::Type;
   static constexpr int kLanes = Vector::kLanes;
 
-  explicit DotProducts(const Conv2dProblem& problem)
-      : p_(problem),
-        depth_(problem.group_in_channels() * problem.R * problem.S),
-        row_(round_up(depth_, kLanes)),
-        pixels_(problem.N * problem.P * problem.Q) {}
+  explicit DotProducts(const Conv2dProblem& problem) : p_(problem), windows_(problem) {}
 
-  int64_t workspace() const {
-    return p_.groups * pixels_ * row_ * static_cast<int64_t>(sizeof(Sum));
-  }
+  int64_t workspace() const { return windows_.elements() * static_cast<int64_t>(sizeof(Sum)); }
 
   void run(const Conv2dTensors& t, std::byte* workspace, const Parallel& parallel) const {
     Sum* const windows = reinterpret_cast<Sum*>(workspace);
-    copy_windows(static_cast<const T*>(t.input), windows);
-    const int64_t threads = threads_worth_waking(parallel.threads());
+    windows_.copy_windows(static_cast<const T*>(t.input), windows);
+    const int64_t threads = threads_for_rows(p_, parallel.threads());
     const EvenParts parts{p_.group_out_channels(), kFilters, ceil_div(threads, p_.groups)};
     const Parallel over = threads == 1 ? Parallel::alone() : parallel;
     over.for_each(parts.parts * p_.groups, [&](int64_t task) {
       const int64_t group = task / parts.parts, part = task % parts.parts;
       const int64_t begin = group * p_.group_out_channels() + parts.begin(part);
       const Range filters{begin, parts.size(part)};
-      const Sum* const of_group = windows + group * pixels_ * row_;
-      switch (pixels_) {
+      const Sum* const of_group = windows + group * windows_.of_group();
+      switch (windows_.pixels()) {
         case 1:
           return form<1>(filters, of_group, t);
         case 2:
@@ -67,45 +62,6 @@ class DotProducts {
   struct SumsOfPixel {
     alignas(64) Sum of_filter[kLanes][kLanes];
   };
-
-  // Waking one takes as long as some ten thousand products.
-  int64_t threads_worth_waking(int threads) const {
-    constexpr int64_t kLeast = int64_t{1} << 14;
-    const int64_t wanted = p_.K * depth_ / kLeast;
-    return wanted < 1 ? 1 : wanted < threads ? wanted : threads;
-  }
-
-  // [group][pixel][row_]: each window in the order of the filters' elements, zeros for padding and
-  // up to whole vectors.
-  void copy_windows(const T* input, Sum* to) const {
-    for (int64_t group = 0; group < p_.groups; ++group) {
-      const T* const channels = input + group * p_.group_in_channels() * p_.input.c;
-      for (int64_t n = 0; n < p_.N; ++n) {
-        for (int64_t op = 0; op < p_.P; ++op) {
-          for (int64_t oq = 0; oq < p_.Q; ++oq, to += row_) {
-            copy_window(channels + n * p_.input.n, op, oq, to);
-          }
-        }
-      }
-    }
-  }
-
-  void copy_window(const T* image, int64_t op, int64_t oq, Sum* to) const {
-    for (int64_t i = 0; i < row_; i += kLanes) Vector::store(to + i, Vector::zero());
-    for (int64_t r = 0; r < p_.R; ++r) {
-      const int64_t h = op * p_.stride.h - p_.pad.h + r * p_.dilation.h;
-      if (h < 0 || h >= p_.H) continue;
-      for (int64_t s = 0; s < p_.S; ++s) {
-        const int64_t w = oq * p_.stride.w - p_.pad.w + s * p_.dilation.w;
-        if (w < 0 || w >= p_.W) continue;
-        const T* const from = image + h * p_.input.h + w * p_.input.w;
-        Sum* const tap = to + r * p_.weight.h + s * p_.weight.w;
-        for (int64_t c = 0; c < p_.group_in_channels(); ++c) {
-          tap[c * p_.weight.c] = Storage<T>::load(from[c * p_.input.c]);
-        }
-      }
-    }
-  }
 
   template <int kPixels>
   void form(Range filters, const Sum* windows, const Conv2dTensors& t) const {
@@ -131,8 +87,8 @@ class DotProducts {
     const T* const rows = static_cast<const T*>(t.weight) + (k + first) * p_.weight.n;
     Type sums[kRows][kPixels];
     clear(sums);
-    for (int64_t block = 0; block < depth_; block += kBlock) {
-      const int64_t end = depth_ - block < kBlock ? depth_ : block + kBlock;
+    for (int64_t block = 0; block < windows_.depth(); block += kBlock) {
+      const int64_t end = windows_.depth() - block < kBlock ? windows_.depth() : block + kBlock;
       Type part[kRows][kPixels];
       clear(part);
       int64_t j = block;
@@ -168,7 +124,7 @@ class DotProducts {
                                    Type (&sums)[kRows][kPixels]) const {
     Type of_pixel[kPixels];
 #pragma GCC unroll 4
-    for (int p = 0; p < kPixels; ++p) of_pixel[p] = Vector::load(windows + p * row_);
+    for (int p = 0; p < kPixels; ++p) of_pixel[p] = Vector::load(windows + p * windows_.row());
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
       const Type weight = Vector::load_lanes(rows + i * p_.weight.n, lanes);
@@ -198,16 +154,14 @@ class DotProducts {
       const T* const bias = static_cast<const T*>(t.bias) + k;
       of_lane[0] = Vector::add(Vector::load_lanes(bias, filters), of_lane[0]);
     }
-    const int64_t oq = pixel % p_.Q, op = pixel / p_.Q % p_.P, n = pixel / p_.Q / p_.P;
-    T* const to = static_cast<T*>(t.output) + n * p_.output.n + k * p_.output.c + op * p_.output.h +
-                  oq * p_.output.w;
+    T* const to = static_cast<T*>(t.output) + windows_.offset_in_output(pixel) + k * p_.output.c;
     if (p_.output.c == 1) return Vector::store_lanes(to, of_lane[0], filters);
     Vector::store(lanes[0], of_lane[0]);
     for (int64_t i = 0; i < count; ++i) to[i * p_.output.c] = Storage<T>::store(lanes[0][i]);
   }
 
   const Conv2dProblem& p_;
-  int64_t depth_, row_, pixels_;
+  FewPixels<Target, T> windows_;
 };
 
 template <class Target>

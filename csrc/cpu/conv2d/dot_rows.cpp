@@ -30,4 +30,11 @@ const char* reject_dot_products(const Conv2dProblem& p) {
   return filters_are_rows(p) ? nullptr : "is for weights whose filters are contiguous";
 }
 
+int64_t threads_for_rows(const Conv2dProblem& p, int threads) {
+  // Waking one takes as long as some ten thousand products.
+  constexpr int64_t kLeast = int64_t{1} << 14;
+  const int64_t wanted = p.K * p.group_in_channels() * p.R * p.S / kLeast;
+  return std::clamp<int64_t>(wanted, 1, threads);
+}
+
 }  // namespace fastconv::cpu

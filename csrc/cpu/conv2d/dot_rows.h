@@ -13,4 +13,7 @@ constexpr int64_t kMostDotPixels = 4;
 // Why a problem is not for dot products, or nullptr.
 const char* reject_dot_products(const Conv2dProblem& problem);
 
+// How many threads are worth waking to read the rows.
+int64_t threads_for_rows(const Conv2dProblem& problem, int threads);
+
 }  // namespace fastconv::cpu

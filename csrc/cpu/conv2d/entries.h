@@ -19,7 +19,9 @@ extern const Conv2dAlgorithm conv2d_wgrad_depthwise_scalar;
 
 #if defined(__x86_64__)
 extern const Conv2dAlgorithm conv2d_fprop_dot_avx512;
+extern const Conv2dAlgorithm conv2d_dgrad_rows_avx512;
 extern const Conv2dAlgorithm conv2d_fprop_dot_avx2;
+extern const Conv2dAlgorithm conv2d_dgrad_rows_avx2;
 extern const Conv2dAlgorithm conv2d_fprop_amx_bf16x1;
 extern const Conv2dAlgorithm conv2d_dgrad_amx_bf16x1;
 extern const Conv2dAlgorithm conv2d_wgrad_amx_bf16x1;
