@@ -75,9 +75,9 @@ WgradRates wgrad_rates() {
 }
 
 // A few pixels: bytes of the weight a second, and seconds in which the lanes of a dot product are
-// added up.
+// added up or an element of grad_input is stored.
 double rows_of_weight() { return made_by_amd() ? 30e9 : 17e9; }
-constexpr double kSumOfLanes = 1.3e-9;
+constexpr double kSumOfLanes = 1.3e-9, kStoredElement = 1e-9;
 
 // col2im: a tile of its products takes so many steps of the reduction longer. Seconds of a sum that
 // is added to what it is part of: among neighbours, of a run of them, and turned to become so.
@@ -277,6 +277,11 @@ double elements_of_pixels(const Gather& g, double share, const Conv2dProblem& p,
   return share * as_double(g.x.pixels()) * as_double(g.x.depth()) * blocks;
 }
 
+double reading_rows(const Conv2dProblem& p) {
+  const double weights = as_double(p.K) * as_double(p.group_in_channels() * p.R * p.S);
+  return weights * as_double(size_of(p.dtype)) / rows_of_weight();
+}
+
 }  // namespace
 
 WinogradRates winograd_float_rates(Isa isa) {
@@ -407,14 +412,14 @@ double grouped_wgrad_seconds(const Conv2dProblem& p, int64_t lanes, int threads)
   return (products / kPermutedSums + copies / kTurnedChannels) / speed_up(threads);
 }
 
-double row_products_seconds(const Conv2dProblem& p, int threads) {
-  const double weights = as_double(p.K) * as_double(p.group_in_channels() * p.R * p.S);
-  return weights * as_double(size_of(p.dtype)) / rows_of_weight() / speed_up(threads);
-}
-
 double dot_products_seconds(const Conv2dProblem& p, int threads) {
   const double outputs = as_double(p.N * p.K) * as_double(p.P * p.Q);
-  return row_products_seconds(p, threads) + outputs * kSumOfLanes / speed_up(threads);
+  return (reading_rows(p) + outputs * kSumOfLanes) / speed_up(threads);
+}
+
+double row_products_seconds(const Conv2dProblem& p, int threads) {
+  const double inputs = as_double(p.N * p.C) * as_double(p.H * p.W);
+  return (reading_rows(p) + inputs * kStoredElement) / speed_up(threads);
 }
 
 double im2col_fprop_seconds(const Conv2dProblem& p, Isa isa, int threads) {
